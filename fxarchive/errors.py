@@ -1,0 +1,145 @@
+"""What can go wrong, one class for each thing that a caller may want to do about it.
+
+Every message is one sentence that names the value and the remedy, and every class holds its values as
+attributes, so that nobody has to match text. `spec/refusals.md` lists them all with the bytes that cause them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class FxArchiveError(Exception):
+    """Base of every error that fxarchive raises on purpose."""
+
+
+class StoreError(FxArchiveError, OSError):
+    """A path cannot be read or written (a directory, no permission, a full disk).
+
+    Attributes: `path` (str), `reason` (str).
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}.")
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ArchiveNotFound(StoreError, FileNotFoundError):
+    """There is no file at the path; also a `FileNotFoundError`."""
+
+
+class NotAnArchive(FxArchiveError):
+    """The bytes are not an fxarchive file at all. Attributes: `reason` (str)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Not an fxarchive file: {reason}.")
+        self.reason = reason
+
+
+class TruncatedArchive(FxArchiveError):
+    """The file began as an archive and ends too early; write or fetch it again. Attributes: `reason` (str)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The archive is truncated: {reason}; write or fetch it again.")
+        self.reason = reason
+
+
+class CorruptArchive(FxArchiveError):
+    """Bytes were altered or were never written by fxarchive. Attributes: `where` (str), `reason` (str)."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"The archive is corrupt in {where}: {reason}; restore it from a good copy.")
+        self.where, self.reason = where, reason
+
+
+class TooNew(FxArchiveError):
+    """The file needs a newer fxarchive.
+
+    Attributes: `what` ("container version", "schema", "feature"), `found` (int or str), `supported` (str),
+    `writer` (str, the release that wrote it).
+    """
+
+    def __init__(self, what: str, found: int | str, supported: str, writer: str) -> None:
+        super().__init__(
+            f"The archive needs {what} {found} and this fxarchive supports {supported}; "
+            f"install fxarchive {writer} or later to open it."
+        )
+        self.what, self.found, self.supported, self.writer = what, found, supported, writer
+
+
+class TooLarge(FxArchiveError):
+    """A declared or measured size is over a limit. Attributes: `what` (str), `found` (int), `limit` (int)."""
+
+    def __init__(self, what: str, found: int, limit: int) -> None:
+        super().__init__(f"{what} is {found}, over the limit of {limit}; see spec/limits.md for how to raise it.")
+        self.what, self.found, self.limit = what, found, limit
+
+
+class ForbiddenName(FxArchiveError):
+    """A name that could reach generated source is not safe to write there. Attributes: `where`, `name` (str)."""
+
+    def __init__(self, where: str, name: str) -> None:
+        super().__init__(f"{where} holds the name {name[:80]!r}, which must not reach generated source; refused.")
+        self.where, self.name = where, name
+
+
+class UntrustedNames(FxArchiveError):
+    """The file asks for classes or functions outside the shipped list. Attributes: `names` (sorted tuple of str)."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(sorted(names))
+        listed = ", ".join(repr(name) for name in self.names)
+        super().__init__(
+            f"The archive asks for names that are not trusted: {listed}; "
+            f"import the modules that define them and pass trust=[{listed}] if you trust them."
+        )
+
+
+class Problem(NamedTuple):
+    """One value that cannot be kept, and why."""
+
+    path: str
+    why: str
+
+
+class UnsupportedValue(FxArchiveError):
+    """Something in the object cannot be kept. Attributes: `problems` (tuple of `Problem`, every one found)."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  {path}: {why}" for path, why in self.problems)
+        count = len(self.problems)
+        noun = "value" if count == 1 else "values"
+        super().__init__(f"{count} {noun} cannot be kept in an archive; remove or replace what is listed.{lines}")
+
+
+class MissingOperator(FxArchiveError):
+    """Operators or functions of the file are not in the running torch.
+
+    Attributes: `operators` (tuple of `Problem`: the name, and what to do).
+    """
+
+    def __init__(self, operators: Sequence[Problem]) -> None:
+        self.operators = tuple(operators)
+        lines = "".join(f"\n  {name}: {remedy}" for name, remedy in self.operators)
+        super().__init__(f"The running torch lacks what the graph calls; follow the remedy of each.{lines}")
+
+
+class IncompatibleOperator(FxArchiveError):
+    """An operator exists but its schema changed. Attributes: `operators` (tuple of `Problem`)."""
+
+    def __init__(self, operators: Sequence[Problem]) -> None:
+        self.operators = tuple(operators)
+        lines = "".join(f"\n  {name}: {why}" for name, why in self.operators)
+        super().__init__(f"Operators changed since the archive was written; follow the remedy of each.{lines}")
+
+
+class InvalidDocument(CorruptArchive):
+    """The document breaks a rule of its schema, so no writer of fxarchive made it.
+
+    Attributes: `where` (the table and row), `reason`.
+    """
