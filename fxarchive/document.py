@@ -1,0 +1,168 @@
+"""The document: what stands between the bytes of an archive and torch objects.
+
+A document is one dict of plain values: None, bool, int, float, str, bytes, list, and dict with str keys. It names
+no torch class and holds no tuple and no set, so that its wire form needs a dozen opcodes. Every shared thing is a row
+in a table and is referred to by its number. `spec/schema-2.md` is the reference; this module is its typed form.
+
+Values
+------
+None, bool, int, float, str and bytes stand for themselves. Every other value is a list whose first item is a tag:
+``["tuple", [items]]``, ``["fake", row]``. A list in value position is therefore always a tagged value, and no
+value of a user can be taken for a record. `VALUE_TAGS` names every tag of this schema.
+
+History
+-------
+* 1: torch's own GraphPickler stream, adopted as it is.
+* 2 (2026-11, fxarchive 0.1.0): the first document of fxarchive.
+
+How to change the schema
+------------------------
+A released schema is frozen.
+
+1. A new kind of value, of table or of column: give it a feature flag (`FEATURES`), let the encoder add the flag only
+   to archives that use it, describe it in `spec/schema-2.md`, add corpus files. Old readers refuse by the flag's name.
+2. A change of what exists: raise `SCHEMA`, write `migrations/schema_N_to_M.py` with ``upgrade`` and ``downgrade``, a
+   page `spec/schema-M.md`, corpus files of the new schema, a line in the history above and in CHANGELOG.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, TypedDict
+
+SCHEMA = 2
+"""The schema that this release writes."""
+
+MIN_READER = 2
+"""The lowest schema whose readers understand a document of `SCHEMA` that uses no feature flag."""
+
+FEATURES: frozenset[str] = frozenset()
+"""Feature flags that this release understands."""
+
+OPS = ("placeholder", "get_attr", "call_function", "call_method", "call_module", "output", "root")
+"""Opcodes of fx nodes; a node's opcode is stored as its index here."""
+
+Value: TypeAlias = Any
+"""A plain value: an atom or ``[tag, ...]``."""
+
+Column: TypeAlias = list[Any]
+"""``[tag, payloads]``: values that all have the form ``[tag, payload]``; or ``["plain", values]``."""
+
+VALUE_TAGS = frozenset(
+    {
+        # containers
+        "tuple", "list", "dict", "set", "frozenset", "ordered", "default", "deque", "size", "named", "ilist", "idict",
+        # other values of Python
+        "complex", "slice", "range", "ellipsis", "notimplemented", "bytearray", "enum", "annotation", "weakref",
+        # values of torch
+        "dtype", "device", "layout", "memory_format", "qscheme", "generator", "treespec",
+        # rows of tables
+        "shared", "value", "text", "target", "tensor", "fake", "module", "graph", "node",
+        # a place in a call pattern that takes the next operand
+        "hole",
+    }
+)  # fmt: skip
+
+
+class Graph(TypedDict):
+    """A `torch.fx.Graph` as columns; node i is entry i of each."""
+
+    names: str
+    """Names of all nodes, with a newline between; names are identifiers."""
+    ops: bytes
+    """One byte a node: index into `OPS`."""
+    targets: list[int]
+    """Row in `targets` for call_function, row in `texts` for every other opcode."""
+    patterns: list[list[Any]]
+    """``[args, [key, value, key, value, ...]]``: distinct arguments, with ``["hole"]`` where a node stands."""
+    pattern: list[int]
+    """Row in `patterns` of each node."""
+    operands: list[int]
+    """For each hole of each node in order: the node's number less the number of the node that stands there."""
+    types: list[list[Any]]
+    """``[nodes, values]``: type annotations of the nodes that have one."""
+    keys: list[Value]
+    """Distinct metadata keys, in the order of their first use."""
+    layouts: list[list[int]]
+    """Distinct sequences of metadata keys (as indices into `keys`), in a node's own order."""
+    layout: list[int]
+    """Index into `layouts` of each node."""
+    columns: list[Column]
+    """For each key, the values of the nodes that have it, in node order."""
+    codegen: list[Any]
+    """``["plain", function name]`` or ``["pytree", function name, orig_args, in_spec, out_spec]``."""
+    tracer: list[Any]
+    """``[row in targets of the tracer class or None, tracer extras]``."""
+    code_fields: Value
+    """The `_co_fields` of the graph (names and lines of the code object), or None."""
+
+
+class Module(TypedDict, total=False):
+    """A `torch.nn.Module`; keys with an empty value are left out, except ``class``."""
+
+    klass: int
+    """Row in `targets`: the module's class."""
+    training: bool
+    parameters: list[Any]
+    """``[name, row in tensors or None, ...]``, in order, flat."""
+    buffers: list[Any]
+    """``[name, row in tensors or None, persistent, ...]``, in order, flat."""
+    modules: list[Any]
+    """``[name, row in modules or None, ...]``, in order, flat."""
+    attributes: list[Any]
+    """``[name, value, ...]``: everything else in the module's ``__dict__``, in order, flat."""
+    graph: int
+    """Row in `graphs`; a GraphModule has one."""
+    class_name: str
+    """Name that the GraphModule's own class shows."""
+    meta: Value
+    """``gm.meta`` of a GraphModule."""
+    tracer: list[Any]
+    """``_tracer_cls`` and ``_tracer_extras`` of a GraphModule, as in `Graph`."""
+
+
+class Document(TypedDict):
+    """The whole: the tables, and the value that stands at the root."""
+
+    schema: int
+    root: Value
+    examples: Value
+    """None, or ``["tuple", [args, kwargs, outputs]]``: inputs and the outputs computed from them at save."""
+    shared: list[Value]
+    """Containers that are referred to from more than one place: ``["shared", row]``."""
+    values: list[Value]
+    """Metadata values that are equal byte for byte; each reference ``["value", row]`` makes a fresh copy."""
+    texts: list[str]
+    """Strings that repeat or are long: ``["text", row]``; and the names that nodes target."""
+    targets: list[list[Any]]
+    """Operators, functions and classes: ``[kind, name, ...]``; see `spec/schema-2.md`."""
+    graphs: list[Graph]
+    modules: list[Module]
+    tensors: list[dict[str, Any]]
+    storages: list[dict[str, Any]]
+    fakes: dict[str, Any]
+    """Columns of FakeTensors."""
+    descriptions: list[list[Any]]
+    """Distinct descriptions of FakeTensors: dtype, sizes, strides, ..."""
+
+
+def empty_document() -> Document:
+    """Return a document with no rows.
+
+    >>> empty_document()["schema"]
+    2
+    """
+    return {
+        "schema": SCHEMA,
+        "root": None,
+        "examples": None,
+        "shared": [],
+        "values": [],
+        "texts": [],
+        "targets": [],
+        "graphs": [],
+        "modules": [],
+        "tensors": [],
+        "storages": [],
+        "fakes": {},
+        "descriptions": [],
+    }
