@@ -55,6 +55,8 @@ VALUE_TAGS = frozenset(
         "complex", "slice", "range", "ellipsis", "notimplemented", "bytearray", "enum", "annotation", "weakref",
         # values of torch
         "dtype", "device", "layout", "memory_format", "qscheme", "generator", "treespec",
+        # a class or function that metadata names; it is loaded only if it is listed or trusted
+        "name",
         # rows of tables
         "shared", "value", "text", "target", "tensor", "fake", "module", "graph", "node",
         # a place in a call pattern that takes the next operand
@@ -97,27 +99,33 @@ class Graph(TypedDict):
 
 
 class Module(TypedDict, total=False):
-    """A `torch.nn.Module`; keys with an empty value are left out, except ``class``."""
+    """A `torch.nn.Module` (`spec/schema-2-modules.md`); lists are left out when they are empty."""
 
     klass: int
-    """Row in `targets`: the module's class."""
+    """Row in `targets`: the module's class; a GraphModule has none, since torch makes one for each."""
     training: bool
+    full_backward_hook: bool
+    """`_is_full_backward_hook`, which stays set when such hooks are removed; left out when None."""
     parameters: list[Any]
-    """``[name, row in tensors or None, ...]``, in order, flat."""
+    """``[name, value or None, ...]``, in order, flat; values are tensors."""
     buffers: list[Any]
-    """``[name, row in tensors or None, persistent, ...]``, in order, flat."""
+    """``[name, value or None, persistent, ...]``, in order, flat; values are tensors."""
     modules: list[Any]
     """``[name, row in modules or None, ...]``, in order, flat."""
     attributes: list[Any]
     """``[name, value, ...]``: everything else in the module's ``__dict__``, in order, flat."""
     graph: int
     """Row in `graphs`; a GraphModule has one."""
+    owner: bool
+    """Whether the graph's ``owning_module`` is this one; left out when True."""
+    lazy: bool
+    """Whether it is one of torch's lazy GraphModules; left out when False."""
     class_name: str
-    """Name that the GraphModule's own class shows."""
+    """Name that the GraphModule's own class shows; left out when it is ``GraphModule``."""
     meta: Value
     """``gm.meta`` of a GraphModule."""
     tracer: list[Any]
-    """``_tracer_cls`` and ``_tracer_extras`` of a GraphModule, as in `Graph`."""
+    """``_tracer_cls`` and ``_tracer_extras``, as in `Graph`; left out when they are those of the graph."""
 
 
 class Document(TypedDict):

@@ -138,6 +138,18 @@ class IncompatibleOperator(FxArchiveError):
         super().__init__(f"Operators changed since the archive was written; follow the remedy of each.{lines}")
 
 
+class MissingDevice(FxArchiveError):
+    """A real tensor belongs on a device that this machine lacks or cannot use.
+
+    Attributes: `device` (str), `forced` (bool, the caller named the device), `reason` (str).
+    """
+
+    def __init__(self, device: str, forced: bool, reason: str) -> None:
+        remedy = "pass a device that it has" if forced else 'pass device="cpu" to load the tensors there'
+        super().__init__(f"The archive has tensors for device {device!r}, which cannot be used ({reason}); {remedy}.")
+        self.device, self.forced, self.reason = device, forced, reason
+
+
 class InvalidDocument(CorruptArchive):
     """The document breaks a rule of its schema, so no writer of fxarchive made it.
 

@@ -1,0 +1,124 @@
+"""torch objects <-> document: the only part of fxarchive, with `fxarchive.pickler`, that imports torch.
+
+`encode` and `decode` are the whole of it for the rest of fxarchive.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fxarchive.codec.decoder import Decoder, Sections
+from fxarchive.codec.encoder import Encoder, Refused
+from fxarchive.codec.families import DECODE, ENCODE, ENCODE_WHERE
+from fxarchive.codec.operators import resolve_targets
+from fxarchive.document import Document
+from fxarchive.errors import FxArchiveError, InvalidDocument, Problem, UnsupportedValue
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What an object became."""
+
+    document: Document
+    storages: Mapping[str, Any]
+    """Section name -> `torch.UntypedStorage` whose bytes go there."""
+    features: frozenset[str]
+    """Feature flags that a reader must understand."""
+    dropped: tuple[Problem, ...] = field(default=())
+    """Metadata entries that were left out, and why; only with ``drop``."""
+
+
+def encode(obj: Any, *, examples: Any = None, omit_weights: bool = False, drop: bool = False) -> Encoded:
+    """Turn ``obj`` into a document.
+
+    Args:
+        obj: a GraphModule, or any tree of supported values that holds some.
+        examples: None or ``(args, kwargs, outputs)``.
+        omit_weights: keep the structure of tensors and leave out their bytes.
+        drop: leave out metadata entries that cannot be kept, and say so in the result.
+
+    Raises:
+        UnsupportedValue: something cannot be kept; it lists every path.
+    """
+    leave_out: frozenset[tuple[int, int, int]] = frozenset()
+    dropped: list[Problem] = []
+    while True:
+        enc = Encoder(ENCODE, ENCODE_WHERE, omit_weights=omit_weights, drop=drop, leave_out=leave_out)
+        try:
+            with _collection_paused():
+                _encode_root(enc, obj, examples)
+        except RecursionError:
+            raise UnsupportedValue([Problem("the object", "it is nested too deep for the interpreter's stack")]) from None
+        if not enc.dropped:
+            return Encoded(enc.document, enc.storages, frozenset(enc.features), tuple(dropped))
+        # what was encoded before its refusal left rows behind, so the whole is encoded again without it
+        leave_out |= frozenset(enc.dropped)
+        dropped += [problem for problems in enc.dropped.values() for problem in problems]
+
+
+def _encode_root(enc: Encoder, obj: Any, examples: Any) -> None:
+    try:
+        enc.document["root"] = enc.value(obj)
+    except Refused as refused:
+        enc.problems += refused.problems
+    try:
+        enc.document["examples"] = enc.value(examples)
+    except Refused as refused:
+        enc.problems += refused.below("example_inputs")
+    enc.run()
+
+
+def decode(
+    document: Document,
+    sections: Sections,
+    *,
+    trust: frozenset[str] = frozenset(),
+    device: Any = None,
+    fake_mode: Any = None,
+    examples: bool = False,
+) -> Any:
+    """Turn an audited document of the current schema into the object that it stands for.
+
+    Args:
+        document: as `fxarchive.trust.audit` passed it.
+        sections: where the bytes of storages come from.
+        trust: names of classes and functions outside the shipped list that may be used.
+        device: where real tensors go; None for where they were.
+        fake_mode: the FakeTensorMode that FakeTensors join; None for a new one.
+        examples: return ``(obj, examples)`` instead of ``obj``.
+
+    Raises:
+        UntrustedNames, MissingOperator, IncompatibleOperator: see there.
+        InvalidDocument: the document breaks a rule of its schema.
+    """
+    dec = Decoder(document, sections, DECODE, trust=trust, device=device, fake_mode=fake_mode)
+    try:
+        with _collection_paused():
+            resolve_targets(dec)
+            root = dec.value(document["root"])
+            held = dec.value(document["examples"]) if examples else None
+            dec.run()
+    except FxArchiveError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, StopIteration) as error:
+        raise InvalidDocument("the document", f"it does not hold what its schema says ({error!r:.200})") from error
+    except (RecursionError, RuntimeError) as error:
+        raise InvalidDocument("the document", f"it cannot be rebuilt ({str(error).strip():.200})") from error
+    return (root, held) if examples else root
+
+
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """Pause the garbage collector: it would walk the growing object graph again and again and find nothing to free."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -1,0 +1,284 @@
+"""Saving and loading: short lists of calls to the layers below.
+
+torch is imported when the first object is saved or loaded, not before.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
+
+from fxarchive import container, store, upgrade, wire
+from fxarchive._version import __version__
+from fxarchive.audit import audit
+from fxarchive.container import Archive, Header, NewSection, Writer
+from fxarchive.document import FEATURES, MIN_READER, SCHEMA
+from fxarchive.errors import Problem
+from fxarchive.limits import DEFAULT_LIMITS, KIB, Limits
+from fxarchive.summary import summarise
+
+if TYPE_CHECKING:
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+Target: TypeAlias = str | os.PathLike[str] | BinaryIO
+
+DOCUMENT = "document"
+"""Name of the section that holds the document."""
+
+SMALL_STORAGE = 64 * KIB
+"""Storages of at most this many bytes are checked against their digest at every load: it costs nothing."""
+
+
+@dataclass(frozen=True)
+class SaveReport:
+    """What was written.
+
+    Attributes:
+        identity: SHA-256 over header and index, in hexadecimal: the same graph gives the same one.
+        size: bytes of the archive.
+        dropped: metadata entries that were left out, with the reason (only with ``on_unsupported="drop"``).
+        trust: names of classes and functions that `load` will ask for in ``trust=``.
+    """
+
+    identity: str
+    size: int
+    dropped: tuple[Problem, ...]
+    trust: tuple[str, ...]
+
+
+def save(
+    obj: Any,
+    path: Target,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    example_inputs: tuple[Any, ...] | Mapping[str, Any] | None = None,
+    weights: Literal["raw", "zstd", "omit"] = "raw",
+    on_unsupported: Literal["error", "drop"] = "error",
+) -> SaveReport:
+    """Write ``obj`` to one archive, whole or not at all.
+
+    Args:
+        obj: a `torch.fx.GraphModule`, or any tree of supported values (dicts, lists, tensors, ...) that holds some.
+        path: a path, an open binary file (written forward only), or an fsspec URL such as ``memory://g.fxa``.
+        metadata: plain values of your own, shown by `inspect`; keys are strings.
+        example_inputs: a tuple of positional arguments or a mapping of keyword arguments. They are stored with the
+            outputs that ``obj`` computes from them now, so that ``verify(path, run=True)`` can replay it.
+        weights: "raw" so that loading maps them, "zstd" for a smaller file, "omit" for the structure alone.
+        on_unsupported: "drop" leaves out metadata that cannot be kept and reports it; anything else that cannot be kept
+            is an error in both cases.
+
+    Returns:
+        The identity, the size and what was dropped.
+
+    Raises:
+        UnsupportedValue: something cannot be kept; the message lists every path. Nothing is written.
+        StoreError: the path cannot be written (it also is an `OSError`).
+        TooLarge: the graph is over a limit of the format (spec/limits.md).
+
+    >>> import torch, fxarchive
+    >>> gm = torch.fx.symbolic_trace(torch.nn.Linear(2, 3))
+    >>> report = fxarchive.save(gm, "memory://linear.fxa", metadata={"note": "first"})
+    >>> fxarchive.load("memory://linear.fxa")(torch.ones(1, 2)).shape
+    torch.Size([1, 3])
+    """
+    if weights not in ("raw", "zstd", "omit"):
+        raise ValueError(f"weights is {weights!r}; it must be 'raw', 'zstd' or 'omit'.")
+    if on_unsupported not in ("error", "drop"):
+        raise ValueError(f"on_unsupported is {on_unsupported!r}; it must be 'error' or 'drop'.")
+    from fxarchive import codec
+    from fxarchive.codec.replay import examples_of
+    from fxarchive.codec.storages import chunks
+
+    examples = examples_of(obj, example_inputs)
+    encoded = codec.encode(
+        obj, examples=examples, omit_weights=weights == "omit", drop=on_unsupported == "drop"
+    )
+    audit(encoded.document, trust=None)
+    payload = wire.dumps(encoded.document)
+    summary = summarise(encoded.document)
+    if encoded.dropped:
+        summary["dropped"] = [f"{path}: {why}" for path, why in encoded.dropped]
+    header = Header(
+        schema=SCHEMA,
+        min_reader=MIN_READER,
+        features=tuple(sorted(encoded.features)),
+        writer=_writer(),
+        root=_kind(obj),
+        summary=summary,
+        metadata=dict(metadata or {}),
+    )
+
+    def sections() -> Iterator[NewSection]:
+        yield NewSection(DOCUMENT, "zstd", len(payload), [payload])
+        for name, storage in encoded.storages.items():
+            yield NewSection(name, "zstd" if weights == "zstd" else "raw", storage.nbytes(), chunks(storage))
+
+    with store.write_atomic(path) as stream:
+        written = container.write(stream, header, sections())
+    return SaveReport(written.identity, written.size, encoded.dropped, tuple(summary.get("trust", ())))
+
+
+def load(
+    path: Target,
+    *,
+    trust: Iterable[str] = (),
+    device: torch.device | str | None = None,
+    fake_mode: FakeTensorMode | None = None,
+    mmap: bool = True,
+    verify: Literal["graph", "all"] = "graph",
+    state_dict: Mapping[str, torch.Tensor] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Any:
+    """Open an archive and return what was saved, ready to call; nothing that the file holds is run.
+
+    Args:
+        path: a path, an open binary file, or an fsspec URL.
+        trust: qualified names of classes and functions outside the shipped list that the archive may use, as
+            `inspect` prints them; import the modules that define them first.
+        device: where real tensors go; None for where they were.
+        fake_mode: the FakeTensorMode that FakeTensors join; None for a new one.
+        mmap: map raw weights from a local file instead of reading them; pages are private, so that writing to a
+            weight never changes the file.
+        verify: "graph" checks everything but large weights against its digest; "all" checks them too.
+        state_dict: weights for an archive that was saved with ``weights="omit"``, by their names in the root module.
+        limits: bounds on what the file may ask for.
+
+    Returns:
+        The object that was saved.
+
+    Raises:
+        ArchiveNotFound, StoreError: the path cannot be read.
+        NotAnArchive, TruncatedArchive, CorruptArchive, TooLarge, TooNew: the file is not whole, or not for this release.
+        ForbiddenName, UntrustedNames: the file asks for what it may not have.
+        MissingOperator, IncompatibleOperator: the running torch lacks what the graph calls.
+
+    >>> import torch, fxarchive
+    >>> report = fxarchive.save({"graph": torch.fx.symbolic_trace(torch.nn.ReLU())}, "memory://tree.fxa")
+    >>> fxarchive.load("memory://tree.fxa")["graph"](torch.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
+    if verify not in ("graph", "all"):
+        raise ValueError(f"verify is {verify!r}; it must be 'graph' or 'all'.")
+    with store.open_read(path) as file:
+        archive = container.open_archive(file, schema=SCHEMA, features=FEATURES, limits=limits)
+        obj = decode_archive(
+            archive, trust=trust, device=device, fake_mode=fake_mode, mmap=mmap, verify_all=verify == "all"
+        )
+    if state_dict is not None:
+        obj.load_state_dict(state_dict, assign=True)
+    return obj
+
+
+def decode_archive(
+    archive: Archive,
+    *,
+    trust: Iterable[str] = (),
+    device: torch.device | str | None = None,
+    fake_mode: FakeTensorMode | None = None,
+    mmap: bool = True,
+    verify_all: bool = False,
+    examples: bool = False,
+) -> Any:
+    """Return what an open archive holds; with ``examples`` a pair of it and of its example inputs and outputs."""
+    if verify_all:
+        archive.check_all()
+    trusted = frozenset([trust] if isinstance(trust, str) else trust)
+    document = wire.loads(archive.read(DOCUMENT))
+    document = upgrade.to_current(document, archive.header.schema)
+    audit(document, trust=trusted, features=archive.header.features)
+
+    from fxarchive import codec
+
+    return codec.decode(
+        document, _Sections(archive, mmap), trust=trusted, device=device, fake_mode=fake_mode, examples=examples
+    )
+
+
+def dumps(
+    obj: Any,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    example_inputs: tuple[Any, ...] | Mapping[str, Any] | None = None,
+    weights: Literal["raw", "zstd", "omit"] = "raw",
+    on_unsupported: Literal["error", "drop"] = "error",
+) -> bytes:
+    """Return the archive of ``obj`` as bytes; arguments and errors are those of `save`.
+
+    >>> import torch, fxarchive
+    >>> fxarchive.loads(fxarchive.dumps({"weights": torch.arange(3)}))
+    {'weights': tensor([0, 1, 2])}
+    """
+    stream = io.BytesIO()
+    save(
+        obj, stream, metadata=metadata, example_inputs=example_inputs, weights=weights, on_unsupported=on_unsupported
+    )
+    return stream.getvalue()
+
+
+def loads(
+    data: bytes | bytearray | memoryview,
+    *,
+    trust: Iterable[str] = (),
+    device: torch.device | str | None = None,
+    fake_mode: FakeTensorMode | None = None,
+    verify: Literal["graph", "all"] = "graph",
+    state_dict: Mapping[str, torch.Tensor] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Any:
+    """Return the object of an archive given as bytes; arguments and errors are those of `load`.
+
+    Weights are copied out of ``data``.
+
+    >>> import fxarchive
+    >>> fxarchive.loads(fxarchive.dumps([1.5, {"a": None}]))
+    [1.5, {'a': None}]
+    """
+    return load(
+        io.BytesIO(data),
+        trust=trust,
+        device=device,
+        fake_mode=fake_mode,
+        mmap=False,
+        verify=verify,
+        state_dict=state_dict,
+        limits=limits,
+    )
+
+
+class _Sections:
+    """The bytes of storages: mapped where that is possible and wanted, else copied."""
+
+    def __init__(self, archive: Archive, mmap: bool) -> None:
+        self._archive = archive
+        self._mmap = mmap
+
+    def writable(self, name: str) -> memoryview:
+        section = self._archive.section(name)
+        mapped = self._archive.map(name) if self._mmap else None
+        if mapped is not None and not mapped.readonly:
+            if section.size <= SMALL_STORAGE:
+                self._archive.check(name)
+            return mapped
+        buffer = memoryview(bytearray(section.size))
+        self._archive.read_into(name, buffer)
+        return buffer
+
+
+def _writer() -> Writer:
+    import torch
+
+    return Writer(__version__, str(torch.__version__), ".".join(map(str, sys.version_info[:3])))
+
+
+def _kind(obj: Any) -> str:
+    """The kind of the root object: GraphModule for any of them, else its class."""
+    import torch
+
+    if isinstance(obj, torch.fx.GraphModule):
+        return "GraphModule"
+    return type(obj).__qualname__[:100].encode("ascii", "replace").decode()

@@ -1,0 +1,84 @@
+"""The state of one decoding: the document that was read, and the objects that rows already became."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from fxarchive.document import Document, Value
+from fxarchive.errors import InvalidDocument
+
+
+class Sections(Protocol):
+    """Where the bytes of storages come from."""
+
+    def writable(self, name: str) -> memoryview:
+        """Return the section's bytes as private writable memory (a copy-on-write mapping, or a copy)."""
+
+
+class Decoder:
+    """The document, and what its rows became; each row becomes one object, so sharing comes back."""
+
+    def __init__(
+        self,
+        document: Document,
+        sections: Sections,
+        decode: Mapping[str, Callable[[Decoder, Any], Any]],
+        *,
+        trust: frozenset[str] = frozenset(),
+        device: Any = None,
+        fake_mode: Any = None,
+    ) -> None:
+        self.document = document
+        self.sections = sections
+        self.trust = trust
+        self.device = device
+        """Where real tensors go, a `torch.device`, or None for where they were."""
+        self.fake_mode = fake_mode
+        """The FakeTensorMode that FakeTensors join; None until one is needed."""
+        self.objects: dict[str, dict[int, Any]] = {}
+        """Table -> row -> the object that it became."""
+        self.nodes: dict[int, list[Any]] = {}
+        """Row of a graph -> its nodes in order."""
+        self.holes: Any = None
+        """(nodes so far, distances) while the arguments of a node are decoded."""
+        self._decode = decode
+        self._queue: deque[Callable[[], None]] = deque()
+
+    def value(self, value: Value) -> Any:
+        """Return the object that the plain value stands for."""
+        if type(value) is not list:
+            return value
+        return self._decode[value[0]](self, value)
+
+    def items(self, values: list[Value]) -> list[Any]:
+        """Return the objects that each of the plain values stands for."""
+        decode = self._decode
+        return [v if type(v) is not list else decode[v[0]](self, v) for v in values]
+
+    def row(self, table: str, row: Any, build: Callable[[Any], Any]) -> Any:
+        """Return the object of ``row`` in ``table``, built by ``build(entry)`` the first time."""
+        known = self.objects.setdefault(table, {})
+        found = known.get(row, known)
+        if found is not known:
+            return found
+        entry = self.entry(table, row)
+        known[row] = built = build(entry)
+        return built
+
+    def entry(self, table: str, row: Any) -> Any:
+        """Return ``table[row]``, or raise `InvalidDocument` if there is no such row."""
+        entries: list[Any] = self.document[table]  # type: ignore[literal-required]
+        if type(row) is not int or not 0 <= row < len(entries):
+            raise InvalidDocument(f"table {table}", f"there is no row {row!r}")
+        return entries[row]
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Do ``work`` after what is at hand: fill an object that others already refer to."""
+        self._queue.append(work)
+
+    def run(self) -> None:
+        """Do everything that was put off."""
+        while self._queue:
+            self._queue.popleft()()

@@ -1,0 +1,1 @@
+"""Shortcuts through private names of torch, each checked once a process against the official path."""

@@ -1,0 +1,333 @@
+"""fx graphs and nodes, as columns.
+
+Most arguments repeat the same pattern with other nodes in it ("two nodes", "a node and the number 1"), so a node stores
+the number of its pattern and, for each hole of it, the distance back to the node that stands there.
+"""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.fx import Graph, Node
+from torch.fx.graph import CodeGen, _PyTreeCodeGen, _PyTreeInfo
+
+from fxarchive.codec import columns
+from fxarchive.codec.decoder import Decoder
+from fxarchive.codec.encoder import Encoder, Refused
+from fxarchive.codec.fast.nodes import append_node
+from fxarchive.codec.operators import decode_target, encode_target, name_of, resolve_name
+from fxarchive.document import OPS, Value
+from fxarchive.errors import InvalidDocument
+
+_OP_NUMBERS = {op: number for number, op in enumerate(OPS)}
+
+
+# encoding
+
+
+def encode_graph(enc: Encoder, graph: Graph, path: str = "") -> int:
+    """Return the row of ``graph`` in `graphs`; its nodes are encoded later, below ``path`` in error messages."""
+    row = enc.row("graphs", id(graph))
+    if row is None:
+        record: dict[str, Any] = {}
+        row = enc.add("graphs", id(graph), record)
+        enc.keep_alive(graph)
+        nodes = list(graph.nodes)
+        enc.numbers[id(graph)] = {node: number for number, node in enumerate(nodes)}
+        filled = row
+        enc.later(path, lambda: _fill(enc, graph, nodes, record, filled))
+    return row
+
+
+def encode_graph_value(enc: Encoder, graph: Graph) -> Value:
+    return ["graph", encode_graph(enc, graph, ".graph")]
+
+
+def encode_node_value(enc: Encoder, node: Node) -> Value:
+    """A node as an argument is the next operand of a pattern; elsewhere it is named by graph and number."""
+    if enc.operands is not None:
+        number = enc.operands.numbers.get(node)
+        if number is None or number >= enc.operands.at:
+            raise Refused.because(
+                f"the node {node.name} is not an earlier node of the same graph; put the graph in order (graph.lint())"
+            )
+        enc.operands.distances.append(enc.operands.at - number)
+        return ["hole"]
+    row = encode_graph(enc, node.graph)
+    number = enc.numbers[id(node.graph)].get(node)
+    if number is None:
+        raise Refused.because(f"the node {node.name} was erased from its graph")
+    return ["node", row, number]
+
+
+class Operands:
+    """The nodes met while the arguments of one node are encoded."""
+
+    __slots__ = ("at", "distances", "numbers")
+
+    def __init__(self, numbers: dict[Any, int]) -> None:
+        self.numbers = numbers
+        self.at = 0
+        self.distances: list[int] = []
+
+
+def _fill(enc: Encoder, graph: Graph, nodes: list[Node], record: dict[str, Any], row: int) -> None:
+    record["names"] = "\n".join([node.name for node in nodes])
+    record["ops"] = bytes([_OP_NUMBERS[node.op] for node in nodes])
+    problems: list[Any] = []
+    _fill_targets(enc, nodes, record, problems)
+    _fill_arguments(enc, graph, nodes, record, problems)
+    _fill_types(enc, nodes, record, problems)
+    try:
+        columns.encode_metadata(enc, nodes, record, row)
+    except Refused as refused:
+        problems += refused.problems
+    for key, encode in (("codegen", _encode_codegen), ("tracer", _encode_tracer), ("code_fields", _encode_code_fields)):
+        try:
+            record[key] = encode(enc, graph)
+        except Refused as refused:
+            problems += refused.below(f".{key}")
+    if problems:
+        raise Refused(problems)
+
+
+def _fill_targets(enc: Encoder, nodes: list[Node], record: dict[str, Any], problems: list[Any]) -> None:
+    rows: dict[int, int] = {}
+    targets = record["targets"] = []
+    for node in nodes:
+        target: Any = node.target
+        if node.op != "call_function":
+            targets.append(enc.text(target))
+            continue
+        row = rows.get(id(target))
+        if row is None:
+            try:
+                row = encode_target(enc, target)
+            except Refused as refused:
+                problems += refused.below(f".{node.name}.target")
+                row = -1
+            rows[id(target)] = row
+        targets.append(row)
+
+
+def _fill_arguments(
+    enc: Encoder, graph: Graph, nodes: list[Node], record: dict[str, Any], problems: list[Any]
+) -> None:
+    patterns = record["patterns"] = []
+    pattern = record["pattern"] = []
+    rows: dict[Any, int] = {}
+    numbers = enc.numbers[id(graph)]
+    operands = Operands(numbers)
+    distances = operands.distances
+    value = enc.value
+    enc.operands = operands
+    try:
+        for at, node in enumerate(nodes):
+            args, kwargs = node.args, node.kwargs
+            key: Any
+            if not kwargs and all([type(arg) is Node for arg in args]):
+                key = len(args)  # only nodes, by far the most frequent pattern
+                if key not in rows:
+                    rows[key] = len(patterns)
+                    patterns.append([[["hole"]] * key, []])
+                before = len(distances)
+                distances.extend([at - numbers.get(arg, at) for arg in args])
+                pattern.append(rows[key])
+                if min(distances[before:], default=1) >= 1:
+                    continue
+                del distances[before:]
+                pattern.pop()
+            operands.at = at
+            try:
+                entry = [
+                    enc.items(args, ".args[{}]".format),
+                    [part for name, arg in kwargs.items() for part in (name, _argument(value, name, arg))],
+                ]
+            except Refused as refused:
+                problems += refused.below(f".{node.name}")
+                continue
+            # marshal 2 writes equal values as equal bytes and 1, 1.0 and True as different ones; it is only a key here
+            key = marshal.dumps(entry, 2)
+            row = rows.get(key)
+            if row is None:
+                rows[key] = row = len(patterns)
+                patterns.append(entry)
+            pattern.append(row)
+    finally:
+        enc.operands = None
+    record["operands"] = distances
+
+
+def _argument(value: Callable[[Any], Value], name: str, arg: Any) -> Value:
+    try:
+        return value(arg)
+    except Refused as refused:
+        raise Refused(refused.below(f".kwargs[{name!r}]")) from None
+
+
+def _fill_types(enc: Encoder, nodes: list[Node], record: dict[str, Any], problems: list[Any]) -> None:
+    numbers: list[int] = []
+    values: list[Value] = []
+    for number, node in enumerate(nodes):
+        if node.type is not None:
+            try:
+                values.append(enc.value(node.type))
+                numbers.append(number)
+            except Refused as refused:
+                problems += refused.below(f".{node.name}.type")
+    record["types"] = [numbers, values]
+
+
+def _encode_codegen(enc: Encoder, graph: Graph) -> Value:
+    codegen: Any = graph._codegen
+    if codegen._body_transformer is not None:
+        raise Refused.because("it transforms the generated code with a function (on_generate_code); remove it first")
+    function = getattr(codegen, "_func_name", "forward")
+    if type(codegen) is CodeGen:
+        return ["plain", function]
+    if type(codegen) is _PyTreeCodeGen:
+        info = codegen.pytree_info
+        return ["pytree", function, list(info.orig_args), enc.value(info.in_spec), enc.value(info.out_spec)]
+    raise Refused.because(f"a codegen of class {type(codegen).__qualname__} holds live code; set graph.set_codegen(CodeGen())")
+
+
+def _encode_tracer(enc: Encoder, graph: Graph) -> Value:
+    return encode_tracer(enc, graph._tracer_cls, graph._tracer_extras)
+
+
+def encode_tracer(enc: Encoder, cls: Any, extras: Any) -> Value:
+    """Encode the tracer's class as a name, and its extras."""
+    with enc.metadata():
+        return [None if cls is None else name_of(cls), enc.value(extras)]
+
+
+def _encode_code_fields(enc: Encoder, graph: Graph) -> Value:
+    return enc.value(getattr(graph, "_co_fields", {}))
+
+
+# decoding
+
+
+def decode_graph(dec: Decoder, row: int) -> Graph:
+    """Return the graph of ``row``, its nodes in place; their metadata follows later."""
+    found: Graph = dec.row("graphs", row, lambda record: _build(dec, row, record))
+    return found
+
+
+def decode_graph_value(dec: Decoder, tagged: Value) -> Graph:
+    return decode_graph(dec, tagged[1])
+
+
+def decode_node_value(dec: Decoder, tagged: Value) -> Node:
+    _, row, number = tagged
+    decode_graph(dec, row)
+    nodes = dec.nodes[row]
+    if not 0 <= number < len(nodes):
+        raise InvalidDocument(f"graph {row}", f"there is no node {number}")
+    return nodes[number]
+
+
+def _build(dec: Decoder, row: int, record: dict[str, Any]) -> Graph:
+    tracer, extras = decode_tracer(dec, record["tracer"])
+    graph = Graph(tracer_cls=tracer, tracer_extras=extras)
+    graph._codegen = _decode_codegen(dec, record["codegen"])
+    fields = dec.value(record["code_fields"])
+    if fields:
+        graph._co_fields = fields
+    nodes = dec.nodes[row] = _build_nodes(dec, record, graph)
+    dec.later(lambda: columns.decode_metadata(dec, record, nodes))
+    return graph
+
+
+def _build_nodes(dec: Decoder, record: dict[str, Any], graph: Graph) -> list[Node]:
+    names = record["names"].split("\n") if record["ops"] else []
+    texts = dec.document["texts"]
+    types = dict(zip(record["types"][0], dec.items(record["types"][1]), strict=True))
+    patterns = [compile_pattern(dec, args, kwargs) for args, kwargs in record["patterns"]]
+    operands = iter(record["operands"])
+    functions: dict[int, Any] = {}
+    append = append_node(graph)
+    nodes: list[Node] = []
+    call_function = _OP_NUMBERS["call_function"]
+    columns_ = zip(names, record["ops"], record["targets"], record["pattern"], strict=True)
+    for number, (name, op, target_row, pattern) in enumerate(columns_):
+        target: Any
+        if op == call_function:
+            target = functions.get(target_row)
+            if target is None:
+                target = functions[target_row] = decode_target(dec, target_row)
+        else:
+            target = texts[target_row]
+        args, kwargs = patterns[pattern](nodes, operands)
+        nodes.append(append(OPS[op], target, args, kwargs, name, types.get(number)))
+    return nodes
+
+
+_NO_KWARGS = torch.fx.immutable_collections.immutable_dict()
+
+Fill = Callable[[list[Node], Any], tuple[tuple[Any, ...], Any]]
+"""(nodes so far, distances) -> args and kwargs of the next node."""
+
+
+def compile_pattern(dec: Decoder, args: list[Value], kwargs: list[Value]) -> Fill:
+    """Return a function that fills the holes of a pattern with the nodes at the next distances.
+
+    A distance counts back from the end of the nodes built so far, so one that is too long is an IndexError.
+    """
+    if not kwargs and all(arg == ["hole"] for arg in args):
+        count = range(len(args))
+        if len(args) == 1:
+            return lambda nodes, distances: ((nodes[-next(distances)],), _NO_KWARGS)
+        if len(args) == 2:
+            return lambda nodes, distances: ((nodes[-next(distances)], nodes[-next(distances)]), _NO_KWARGS)
+        return lambda nodes, distances: (tuple([nodes[-next(distances)] for _ in count]), _NO_KWARGS)
+
+    names = kwargs[::2]
+
+    def fill(nodes: list[Node], distances: Any) -> tuple[tuple[Any, ...], Any]:
+        dec.holes = (nodes, distances)
+        return tuple(dec.items(args)), dict(zip(names, dec.items(kwargs[1::2]), strict=True))
+
+    if b"hole" in marshal.dumps([args, kwargs], 2):
+        return fill
+    constant = fill([], iter(()))
+    return lambda nodes, distances: constant
+
+
+def decode_hole(dec: Decoder, tagged: Value) -> Node:
+    nodes, distances = dec.holes
+    node: Node = nodes[-next(distances)]
+    return node
+
+
+def decode_tracer(dec: Decoder, record: Value) -> tuple[Any, Any]:
+    """Return the tracer's class, where it is listed or trusted, and its extras."""
+    name, extras = record
+    cls = None if name is None else resolve_name(dec, name)
+    return (cls if isinstance(cls, type) and issubclass(cls, torch.fx.Tracer) else None), dec.value(extras)
+
+
+def _decode_codegen(dec: Decoder, record: Value) -> CodeGen:
+    codegen: Any
+    if record[0] == "plain":
+        codegen = CodeGen()
+    elif record[0] == "pytree":
+        names, in_spec, out_spec = record[2], dec.value(record[3]), dec.value(record[4])
+        codegen = _PyTreeCodeGen(_PyTreeInfo(list(names), in_spec, out_spec))
+    else:
+        raise InvalidDocument("a codegen", f"{record[0]!r} is not a known kind")
+    if hasattr(codegen, "_func_name"):
+        codegen._func_name = record[1]
+    return codegen  # type: ignore[no-any-return]
+
+
+ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {Node: encode_node_value, Graph: encode_graph_value}
+ENCODE_WHERE: list[tuple[Callable[[Any], bool], Callable[[Encoder, Any], Value]]] = []
+DECODE: dict[str, Callable[[Decoder, Any], Any]] = {
+    "graph": decode_graph_value,
+    "node": decode_node_value,
+    "hole": decode_hole,
+}

@@ -1,0 +1,313 @@
+"""Operators, functions and classes: rows of `targets`, resolved by exact name.
+
+An operator row keeps the full torch schema, so that a reader can tell whether its own operator means the same, and
+the module that registers the operator, so that an error can say what to import.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
+
+from fxarchive.codec import resolve
+from fxarchive.codec.decoder import Decoder
+from fxarchive.codec.encoder import Encoder, Refused
+from fxarchive.document import Value
+from fxarchive.errors import IncompatibleOperator, InvalidDocument, MissingOperator, Problem, UntrustedNames
+from fxarchive.qualname import QualifiedName
+from fxarchive.trust import is_listed
+
+TORCH_NAMESPACES = frozenset({"aten", "prim", "prims", "_c10d_functional", "c10d", "higher_order", "quantized", "inductor"})
+"""Namespaces whose operators torch itself registers."""
+
+
+# encoding
+
+
+def encode_target(enc: Encoder, target: Any) -> int:
+    """Return the row in `targets` of something that can be called or named."""
+    row = enc.row("targets", id(target))
+    if row is None:
+        row = enc.add("targets", id(target), _record(target))
+        enc.keep_alive(target)
+    return row
+
+
+def encode_class(enc: Encoder, cls: type) -> int:
+    """Return the row in `targets` of a class."""
+    return encode_target(enc, cls)
+
+
+def _record(target: Any) -> list[Any]:
+    if isinstance(target, OpOverload):
+        return ["operator", target.name(), str(target._schema), registering_module(target.name())]
+    if isinstance(target, OpOverloadPacket):
+        name = target._qualified_op_name
+        return ["packet", name, registering_module(name)]
+    if isinstance(target, HigherOrderOperator):
+        return ["higher_order", target.name(), type(target).__module__]
+    kind = "class" if isinstance(target, type) else "function"
+    found = resolve.name_of_function(target) if kind == "function" else name_of_class(target)
+    if found is None:
+        raise Refused.because(
+            f"{_shown(target)} is not reachable by a module and a name (lambdas, closures and local functions hold code); "
+            "define it at module level or register it with torch.library.custom_op"
+        )
+    return [kind, found]
+
+
+def _shown(target: Any) -> str:
+    return f"the {type(target).__name__} {getattr(target, '__qualname__', None) or repr(target)[:80]}"
+
+
+def name_of(thing: Any) -> str:
+    """Return the qualified name under which metadata names a class, a function or an operator."""
+    if isinstance(thing, OpOverload | OpOverloadPacket):
+        return f"torch.ops.{str(thing)}"
+    if isinstance(thing, HigherOrderOperator):
+        return f"torch.ops.higher_order.{thing.name()}"
+    found = None if isinstance(thing, type) else resolve.name_of_function(thing)
+    return found or f"{thing.__module__}.{thing.__qualname__}"
+
+
+def name_of_class(cls: type) -> str | None:
+    """Return the name under which ``cls`` can be found again, or None for a local class."""
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    return name if "<" not in name and _lookup(name) is cls else _aliased(cls)
+
+
+def _aliased(cls: type) -> str | None:
+    """Classes whose own name does not lead to them: NoneType, and some that torch defines in C++."""
+    if cls is types.NoneType:
+        return "builtins.NoneType"
+    return resolve.name_of_function(cls)
+
+
+def registering_module(name: str) -> str | None:
+    """Return the module that registers a custom operator, where torch knows it; None for torch's own."""
+    if name.partition("::")[0] in TORCH_NAMESPACES:
+        return None
+    try:
+        from torch._library.custom_ops import OPDEFS
+
+        definition = OPDEFS.get(name.partition(".")[0])
+        if definition is not None:
+            return str(definition._init_fn.__module__)
+        dump: str = torch._C._dispatch_dump(name)
+        path = dump.partition("registered at ")[2].partition(":")[0]
+    except Exception:  # private names of torch: without them the remedy is only less exact
+        return None
+    for module in list(sys.modules.values()):
+        if path and getattr(module, "__file__", None) == path:
+            return module.__name__
+    return None
+
+
+def is_callable_value(value: Any) -> bool:
+    """Whether ``value`` is a class, a function or an operator, not an object that merely can be called."""
+    return isinstance(
+        value,
+        (
+            type,
+            types.FunctionType,
+            types.BuiltinFunctionType,
+            types.MethodDescriptorType,
+            types.WrapperDescriptorType,
+            types.GetSetDescriptorType,
+            OpOverload,
+            OpOverloadPacket,
+            HigherOrderOperator,
+        ),
+    )
+
+
+def encode_callable(enc: Encoder, value: Any) -> Value:
+    """In metadata a name that need not resolve; elsewhere a row of `targets` that must."""
+    return ["name", name_of(value)] if enc.inert else ["target", encode_target(enc, value)]
+
+
+# decoding
+
+
+def resolve_targets(dec: Decoder) -> None:
+    """Resolve every row of `targets`; raise one error that names all that are missing."""
+    missing: list[Problem] = []
+    changed: list[Problem] = []
+    untrusted: list[str] = []
+    found = dec.objects.setdefault("targets", {})
+    for row, record in enumerate(dec.document["targets"]):
+        kind, name = record[0], record[1]
+        try:
+            found[row] = _RESOLVE[kind](dec, record, changed)
+        except UntrustedNames as error:
+            untrusted += error.names
+        except LookupError as error:
+            missing.append(Problem(name, str(error.args[0])))
+    if untrusted:
+        raise UntrustedNames(sorted(set(untrusted)))
+    if missing:
+        raise MissingOperator(missing)
+    if changed:
+        raise IncompatibleOperator(changed)
+
+
+def _resolve_operator(dec: Decoder, record: list[Any], changed: list[Problem]) -> OpOverload:
+    _, name, schema, module = record
+    qualified, _, overload = name.partition(".")
+    packet = _packet(qualified, module)
+    operator = getattr(packet, overload or "default", None)
+    if not isinstance(operator, OpOverload):
+        raise LookupError(f"this torch ({torch.__version__}) has the operator but not this overload")
+    running = str(operator._schema)
+    if running != schema and not _is_compatible(operator, schema):
+        changed.append(Problem(name, f"the archive has {schema} and this torch has {running}"))
+    return operator
+
+
+def _is_compatible(operator: OpOverload, schema: str) -> bool:
+    """Whether calls written for ``schema`` mean the same to the running operator, by torch's own rule."""
+    try:
+        return bool(operator._schema.is_backward_compatible_with(torch._C.parse_schema(schema)))
+    except RuntimeError:
+        return False
+
+
+def _resolve_packet(dec: Decoder, record: list[Any], changed: list[Problem]) -> OpOverloadPacket:
+    _, name, module = record
+    return _packet(name, module)
+
+
+def _packet(name: str, module: str | None) -> OpOverloadPacket:
+    namespace, _, base = name.partition("::")
+    packet = None
+    if namespace.isidentifier() and base.isidentifier() and not base.startswith("__"):
+        packet = getattr(getattr(torch.ops, namespace), base, None)
+    if not isinstance(packet, OpOverloadPacket):
+        if module is not None:
+            raise LookupError(f"import {module} first, which registers it")
+        if namespace not in TORCH_NAMESPACES:
+            raise LookupError("import the module that registers it first")
+        raise LookupError(f"this torch ({torch.__version__}) has no such operator; load with the release that wrote it")
+    return packet
+
+
+def _resolve_higher_order(dec: Decoder, record: list[Any], changed: list[Problem]) -> HigherOrderOperator:
+    _, name, module = record
+    import torch._higher_order_ops
+
+    operator = getattr(torch.ops.higher_order, name, None) if name.isidentifier() else None
+    if not isinstance(operator, HigherOrderOperator):
+        raise LookupError(f"this torch ({torch.__version__}) has no such higher-order operator; import {module} first")
+    return operator
+
+
+def _resolve_function(dec: Decoder, record: list[Any], changed: list[Problem]) -> Any:
+    kind, name = record
+    if is_listed(kind, name):
+        return resolve.resolve_function(name) if kind == "function" else _listed_class(name)
+    if name not in dec.trust:
+        raise UntrustedNames([name])
+    thing = _lookup(name)
+    if thing is None:
+        raise LookupError(f"import {name.rpartition('.')[0]} first, which defines it")
+    return thing
+
+
+def _listed_class(name: str) -> Any:
+    thing = types.NoneType if name == "builtins.NoneType" else _lookup(name)
+    if thing is None:
+        thing = resolve.resolve_function(name)
+    return thing
+
+
+def _lookup(name: str) -> Any:
+    """Return what ``name`` says in a module that is imported already, or None; nothing is imported."""
+    parts = name.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        thing: Any = sys.modules.get(".".join(parts[:cut]))
+        if thing is not None:
+            for part in parts[cut:]:
+                thing = getattr(thing, part, None)
+            return thing
+    return None
+
+
+_RESOLVE: dict[str, Callable[[Decoder, list[Any], list[Problem]], Any]] = {
+    "operator": _resolve_operator,
+    "packet": _resolve_packet,
+    "higher_order": _resolve_higher_order,
+    "function": _resolve_function,
+    "class": _resolve_function,
+}
+
+
+def decode_target(dec: Decoder, row: int) -> Any:
+    """Return what row ``row`` of `targets` stands for."""
+    found = dec.objects["targets"].get(row)
+    if found is None:
+        raise InvalidDocument("table targets", f"there is no row {row!r}")
+    return found
+
+
+def decode_class(dec: Decoder, row: int, use: str = "class") -> type:
+    """Return the class of row ``row`` of `targets`; ``use`` "module" accepts subclasses of `torch.nn.Module` only."""
+    found = decode_target(dec, row)
+    if not isinstance(found, type) or (use == "module" and not issubclass(found, torch.nn.Module)):
+        raise InvalidDocument(f"row {row} of targets", f"{found!r} is not a class of {use}s" if use != "class" else "no class")
+    return found
+
+
+def resolve_name(dec: Decoder, name: str) -> Any:
+    """Return what an inert name says if it is listed or trusted and there; else None."""
+    if name.startswith("torch.ops."):
+        return _operator_of(name)
+    if is_listed("class", name) or is_listed("module", name):
+        return _listed_class_or_none(name)
+    if is_listed("function", name):
+        try:
+            return resolve.resolve_function(name)
+        except LookupError:
+            return None
+    return _lookup(name) if name in dec.trust else None
+
+
+def _listed_class_or_none(name: str) -> Any:
+    try:
+        return _listed_class(name)
+    except LookupError:
+        return None
+
+
+def _operator_of(name: str) -> Any:
+    parts = name.split(".")[2:]
+    if not all(part.isidentifier() for part in parts) or len(parts) not in (2, 3):
+        return None
+    try:
+        if parts[0] == "higher_order":
+            return _resolve_higher_order(None, ["higher_order", parts[1], ""], [])  # type: ignore[arg-type]
+        packet = _packet(f"{parts[0]}::{parts[1]}", None)
+        return packet if len(parts) == 2 else getattr(packet, parts[2], None)
+    except LookupError:
+        return None
+
+
+def decode_name(dec: Decoder, tagged: Value) -> Any:
+    found = resolve_name(dec, tagged[1])
+    return QualifiedName(tagged[1]) if found is None else found
+
+
+ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {
+    QualifiedName: lambda enc, value: ["name", str(value)],
+}
+ENCODE_WHERE: list[tuple[Callable[[Any], bool], Callable[[Encoder, Any], Value]]] = [
+    (is_callable_value, encode_callable),
+]
+DECODE: dict[str, Callable[[Decoder, Any], Any]] = {
+    "target": lambda dec, tagged: decode_target(dec, tagged[1]),
+    "name": decode_name,
+}

@@ -1,0 +1,54 @@
+"""Pytree specs, as records of type, context and children.
+
+The class TreeSpec changed its fields in torch 2.10 and 2.11, and torch's own JSON form reads a tuple that is a
+dict key back as a list, so neither is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch.utils import _pytree as pytree
+
+from fxarchive.codec.decoder import Decoder
+from fxarchive.codec.encoder import MAX_DEPTH, Encoder, Refused
+from fxarchive.document import Value
+
+
+def encode_treespec(enc: Encoder, spec: pytree.TreeSpec) -> Value:
+    with enc.metadata(inert=False):
+        return ["treespec", _encode(enc, spec, 0)]
+
+
+def _encode(enc: Encoder, spec: Any, depth: int) -> Value:
+    if spec.type is None or isinstance(spec, pytree.LeafSpec):
+        return None
+    if depth > MAX_DEPTH:
+        raise Refused.because(f"its tree spec is nested more than {MAX_DEPTH} levels deep")
+    context = spec._context if hasattr(spec, "_context") else spec.context
+    children = spec._children if hasattr(spec, "_children") else spec.children_specs
+    try:
+        kind, held = enc.value(spec.type), enc.value(context)
+    except Refused as refused:
+        raise Refused(refused.below(" (its tree spec)")) from None
+    return [kind, held, [_encode(enc, child, depth + 1) for child in children]]
+
+
+def decode_treespec(dec: Decoder, tagged: Value) -> pytree.TreeSpec:
+    return _decode(dec, tagged[1])
+
+
+def _decode(dec: Decoder, record: Value) -> pytree.TreeSpec:
+    if record is None:
+        return pytree.treespec_leaf() if hasattr(pytree, "treespec_leaf") else pytree.LeafSpec()
+    kind, context, children = record
+    return pytree.TreeSpec(dec.value(kind), dec.value(context), [_decode(dec, child) for child in children])
+
+
+ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {
+    pytree.TreeSpec: encode_treespec,
+    pytree.LeafSpec: encode_treespec,
+}
+ENCODE_WHERE: list[tuple[Callable[[Any], bool], Callable[[Encoder, Any], Value]]] = []
+DECODE: dict[str, Callable[[Decoder, Any], Any]] = {"treespec": decode_treespec}

@@ -1,0 +1,45 @@
+"""How much a reader accepts before it refuses: every number that bounds memory or time, in one place.
+
+`spec/limits.md` lists them with the reason for each. A writer keeps to the same numbers, so that whatever it
+writes can be read with the defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The bounds that a reader and a writer keep; pass a copy with larger numbers to go beyond one.
+
+    Args:
+        header_bytes: size of the header's msgpack map, in bytes.
+        header_depth: nesting of lists and maps in the header; the header map itself is level 1.
+        header_items: entries of any one list or map in the header.
+        index_bytes: size of the index's msgpack list, in bytes.
+        sections: number of sections in one archive.
+        name_bytes: length of a section's name, in bytes.
+        payload_bytes: size of a section that `Archive.read` brings into memory, in bytes.
+        window_bytes: memory that a Zstandard frame may ask of its decoder, in bytes.
+
+    >>> from dataclasses import replace
+    >>> replace(DEFAULT_LIMITS, payload_bytes=16 * GIB).payload_bytes
+    17179869184
+    """
+
+    header_bytes: int = 16 * MIB
+    header_depth: int = 32
+    header_items: int = 65_536
+    index_bytes: int = 256 * MIB
+    sections: int = 4_194_304
+    name_bytes: int = 255
+    payload_bytes: int = 4 * GIB
+    window_bytes: int = 128 * MIB
+
+
+DEFAULT_LIMITS = Limits()

@@ -1,0 +1,319 @@
+"""The comparer's knowledge of torch: tensors, symbolic numbers, graphs, modules. See `compare.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy
+import sympy
+import torch
+from torch import fx, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.fx.immutable_collections import immutable_dict, immutable_list
+from torch.utils._pytree import TreeSpec
+
+try:
+    from torch.fx.traceback import NodeSource
+except ImportError:
+    from torch.fx.experimental.proxy_tensor import NodeSource  # type: ignore[attr-defined,no-redef]
+
+if TYPE_CHECKING:
+    from .compare import Comparison
+
+DERIVED_OF_GRAPH_MODULES = {"_graph", "_code", "_lineno_map", "_prologue_start", "_tracer_cls", "_tracer_extras"}
+INTERNAL_TO_FAKES = {"fake_mode", "fake_device", "_fake_device", "constant", "pytype", "dispatch_keys", "real_tensor"}
+COMPRESSED = {
+    torch.sparse_csr: ("crow_indices", "col_indices"),
+    torch.sparse_bsr: ("crow_indices", "col_indices"),
+    torch.sparse_csc: ("ccol_indices", "row_indices"),
+    torch.sparse_bsc: ("ccol_indices", "row_indices"),
+}
+
+
+def same_family(left: Any, right: Any) -> bool:
+    """Each GraphModule has a class of its own; the same family means the same class it was made from."""
+    if not (isinstance(left, fx.GraphModule) and isinstance(right, fx.GraphModule)):
+        return False
+    return _made_from(left) is _made_from(right)
+
+
+def _made_from(module: fx.GraphModule) -> type:
+    named = (cls for cls in type(module).__mro__ if "<locals>" not in cls.__qualname__ and cls is not type(module))
+    return next(cls for cls in named if cls.__name__ != "_LazyGraphModule")
+
+
+# --- tensors --------------------------------------------------------------------------------------------------------
+
+
+def _tensor(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) -> None:
+    if not _same_description(c, path, left, right):
+        return
+    for name in sorted(vars(left).keys() | vars(right).keys()):
+        x, y = vars(left).get(name, ...), vars(right).get(name, ...)
+        c.push(f"{path}.{name}", x, y)
+    if left.is_leaf and right.is_leaf:
+        c.push(f"{path}.grad", left.grad, right.grad)
+    if left._backward_hooks or right._backward_hooks:
+        c.push(f"{path}._backward_hooks", left._backward_hooks, right._backward_hooks)
+    if hasattr(left, "__tensor_flatten__"):
+        (names, context), (others, other_context) = left.__tensor_flatten__(), right.__tensor_flatten__()
+        c.push(f"{path}.__tensor_flatten__()", (names, context), (others, other_context))
+        for name in names:
+            c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+        return
+    _contents(c, path, left, right)
+
+
+def _fake_tensor(c: Comparison, path: str, left: Any, right: Any) -> None:
+    if not _same_description(c, path, left, right):
+        return
+    c.equal(f"{path}._is_view()", left._is_view(), right._is_view())
+    if left._is_view() and right._is_view():
+        c.push(f"{path}._base", left._base, right._base)
+    for name in ("pytype", "constant", "real_tensor"):
+        c.push(f"{path}.{name}", getattr(left, name, None), getattr(right, name, None))
+    if left.is_leaf and right.is_leaf:
+        c.push(f"{path}.grad", left.grad, right.grad)
+    for name in sorted(vars(left).keys() | vars(right).keys()):
+        if name not in INTERNAL_TO_FAKES and "_memo" not in name:
+            c.push(f"{path}.{name}", vars(left).get(name, ...), vars(right).get(name, ...))
+    # Fakes of several modes may all come back under one, fakes of one mode never under several.
+    c.keep(left.fake_mode, right.fake_mode)
+    c.partner("fake mode", f"{path}.fake_mode", id(left.fake_mode), id(right.fake_mode), merging=True)
+    _contents(c, path, left, right)
+
+
+def _same_description(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Compare what can be said of a tensor without its contents; say whether contents can be compared."""
+    facts = [  # a list, not a generator: every difference is reported
+        c.equal(f"{path}.{name}", getattr(left, name), getattr(right, name))
+        for name in ("dtype", "device", "layout", "requires_grad", "is_leaf", "is_quantized", "is_nested")
+    ]
+    for name in ("is_conj", "is_neg", "is_inference"):
+        c.equal(f"{path}.{name}()", getattr(left, name)(), getattr(right, name)())
+    if left.ndim != right.ndim:
+        c.report(f"{path}.shape", left.shape, right.shape)
+        return False
+    if not left.is_nested:
+        c.push(f"{path}.shape", left.shape, right.shape)
+    return all(facts)
+
+
+def _contents(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) -> None:
+    if left.is_nested:
+        c.push(f"{path}.unbind()", left.unbind(), right.unbind())
+    elif left.layout is torch.strided:
+        c.push(f"{path}.stride()", left.stride(), right.stride())
+        c.push(f"{path}.storage_offset()", left.storage_offset(), right.storage_offset())
+        if left.is_quantized:
+            _quantization(c, path, left, right)
+        _storage(c, path, left, right)
+    elif left.layout is torch.sparse_coo:
+        for name in ("sparse_dim", "dense_dim", "is_coalesced"):
+            c.equal(f"{path}.{name}()", getattr(left, name)(), getattr(right, name)())
+        _parts(c, path, left, right, ("_indices", "_values"))
+    elif left.layout in COMPRESSED:
+        _parts(c, path, left, right, (*COMPRESSED[left.layout], "values"))
+    else:
+        c.report(path, f"a layout that can be compared, not {left.layout}", left.layout)
+
+
+def _parts(c: Comparison, path: str, left: Any, right: Any, names: tuple[str, ...]) -> None:
+    """Parts of a sparse tensor; each call makes a new object, so only their storages can be shared."""
+    for name in names:
+        c.push(f"{path}.{name}()", getattr(left, name)(), getattr(right, name)())
+
+
+def _quantization(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) -> None:
+    if not c.equal(f"{path}.qscheme()", left.qscheme(), right.qscheme()):
+        return
+    if left.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        names: tuple[str, ...] = ("q_scale", "q_zero_point")
+    else:
+        names = ("q_per_channel_axis", "q_per_channel_scales", "q_per_channel_zero_points")
+    for name in names:
+        c.push(f"{path}.{name}()", getattr(left, name)(), getattr(right, name)())
+
+
+def _storage(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) -> None:
+    mine, other = left.untyped_storage(), right.untyped_storage()
+    c.keep(mine, other)
+    if not c.partner("storage", path, mine._cdata, other._cdata):
+        return
+    c.push(f"{path}.untyped_storage().nbytes()", mine.nbytes(), other.nbytes())
+    real = left.device.type != "meta" and not isinstance(left, FakeTensor)
+    if real and mine.nbytes() == other.nbytes():
+        x = torch.empty(0, dtype=torch.uint8, device=left.device).set_(mine)
+        y = torch.empty(0, dtype=torch.uint8, device=right.device).set_(other)
+        if not torch.equal(x, y):
+            first = int((x != y).nonzero()[0, 0])
+            c.report(f"{path} bytes", f"{int(x[first])} at byte {first}", f"{int(y[first])} at byte {first}")
+
+
+# --- symbolic numbers -----------------------------------------------------------------------------------------------
+
+
+def _symbolic(c: Comparison, path: str, left: Any, right: Any) -> None:
+    mine, other = left.node, right.node
+    c.equal(f"{path}.node.expr", str(mine.expr), str(other.expr))
+    c.equal(f"{path}.node._expr", sympy.srepr(mine._expr), sympy.srepr(other._expr))
+    c.equal(f"{path}.node.pytype", mine.pytype, other.pytype)
+    c.push(f"{path}.node.hint", mine._hint, other._hint)
+    c.push(f"{path}.node.constant", mine.constant, other.constant)
+    c.push(f"{path}.node.shape_env", mine.shape_env, other.shape_env)
+
+
+def _shape_env(c: Comparison, path: str, left: Any, right: Any) -> None:
+    for name in ("var_to_range", "replacements", "deferred_runtime_asserts", "guards", "unbacked_renamings"):
+        c.equal(f"{path}.{name}", _texts(getattr(left, name)), _texts(getattr(right, name)))
+
+
+def _texts(facts: Any) -> list[str]:
+    if isinstance(facts, list):
+        return [str(getattr(fact, "expr", fact)) for fact in facts]
+    return sorted(f"{key}: {_texts(value) if isinstance(value, list) else value}" for key, value in facts.items())
+
+
+def _expression(c: Comparison, path: str, left: Any, right: Any) -> None:
+    c.equal(path, sympy.srepr(left), sympy.srepr(right))
+
+
+# --- graphs ---------------------------------------------------------------------------------------------------------
+
+
+def _graph(c: Comparison, path: str, left: fx.Graph, right: fx.Graph) -> None:
+    mine, others = list(left.nodes), list(right.nodes)
+    if len(mine) != len(others):
+        c.report(f"{path} length", len(mine), len(others))
+        return
+    for i, (x, y) in enumerate(zip(mine, others, strict=True)):
+        c.keep(x, y)
+        c.partner("object", f"{path} node {i}", id(x), id(y))
+        _node(c, f"{path} node {i} {x.name}", x, y)
+    _links(c, path, left, right, others)
+    _found_by_target(c, path, left, right, mine, others)
+    c.push(f"{path}._codegen", left._codegen, right._codegen)
+
+
+def _node(c: Comparison, path: str, left: fx.Node, right: fx.Node) -> None:
+    c.equal(f"{path}.op", left.op, right.op)
+    c.equal(f"{path}.name", left.name, right.name)
+    for name in ("target", "type", "args", "kwargs"):
+        c.push(f"{path}.{name}", getattr(left, name), getattr(right, name), in_metadata=False)
+    c.push(f"{path}.meta", left.meta, right.meta, in_metadata=True)
+    c.equal(f"{path}.users", {user.name for user in left.users}, {user.name for user in right.users})
+    inputs, other_inputs = left.all_input_nodes, right.all_input_nodes
+    c.equal(f"{path}.all_input_nodes", [x.name for x in inputs], [y.name for y in other_inputs])
+
+
+def _node_reference(c: Comparison, path: str, left: fx.Node, right: fx.Node) -> None:
+    """A node met before its graph, or outside of it: its graph decides, and where it is erased, its facts."""
+    c.push(f"{path}.graph", left.graph, right.graph)
+    for name in ("op", "name", "target"):
+        c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+
+
+def _links(c: Comparison, path: str, left: fx.Graph, graph: fx.Graph, nodes: list[fx.Node]) -> None:
+    """The linked list, the order keys and the names in use must fit the nodes, or later edits go wrong."""
+    c.equal(f"{path} backwards", list(reversed(graph.nodes)) == nodes[::-1], True)
+    c.equal(f"{path} length", len(graph.nodes), len(nodes))
+    c.equal(f"{path} order keys", all(x < y for x, y in zip(nodes, nodes[1:], strict=False)), True)
+    # torch.export renames nodes without telling the namespace; a copy may know more names, not fewer.
+    mine, others = left._graph_namespace._used_names, graph._graph_namespace._used_names
+    c.equal(f"{path} names not in use", [x.name for x in nodes if x.name in mine and x.name not in others], [])
+    strays = [node.name for node in nodes if node.graph is not graph]
+    c.equal(f"{path} nodes of another graph", strays, [])
+
+
+def _found_by_target(
+    c: Comparison, path: str, left: fx.Graph, right: fx.Graph, mine: list[fx.Node], others: list[fx.Node]
+) -> None:
+    """`Graph.find_nodes` answers from a table beside the list; it must know the same nodes."""
+    at, other_at = ({node: i for i, node in enumerate(nodes)} for nodes in (mine, others))
+    for op, target in dict.fromkeys((node.op, node.target) for node in mine):
+        wanted = {"op": op, "target": target} if op == "call_function" else {"op": op}
+        x = [at.get(node) for node in left.find_nodes(**wanted)]
+        y = [other_at.get(node) for node in right.find_nodes(**wanted)]
+        c.equal(f"{path}.find_nodes({op}, {target})", x, y)
+
+
+def _tree_spec(c: Comparison, path: str, left: Any, right: Any) -> None:
+    c.push(f"{path}.type", left.type, right.type, in_metadata=False)
+    for names in (("_context", "context"), ("_children", "children_specs")):
+        x, y = (next(getattr(spec, name) for name in names if hasattr(spec, name)) for spec in (left, right))
+        c.push(f"{path}.{names[1]}", _frozen(x), _frozen(y), in_metadata=False)
+
+
+def _frozen(value: Any) -> Any:
+    """Specs are values: whether two of them hold one list or two equal ones says nothing."""
+    return tuple(map(_frozen, value)) if type(value) is list else value
+
+
+def _node_source(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """Provenance of a node; the graph in it is an address of the process, of which only sameness counts."""
+    for name in ("pass_name", "action", "name", "target", "from_node"):
+        c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+    c.partner("graph_id", f"{path}.graph_id", left.graph_id, right.graph_id)
+
+
+# --- modules --------------------------------------------------------------------------------------------------------
+
+
+def _module(c: Comparison, path: str, left: nn.Module, right: nn.Module) -> None:
+    if isinstance(left, fx.GraphModule) and isinstance(right, fx.GraphModule):
+        c.equal(f"{path} class name", type(left).__name__, type(right).__name__)
+        c.equal(f"{path}.code", left.code, right.code)
+        owned = left.graph.owning_module is left
+        c.equal(f"{path} owns its graph", owned, right.graph.owning_module is right)
+        c.push(f"{path}.graph", left.graph, right.graph)
+        skipped = DERIVED_OF_GRAPH_MODULES
+    else:
+        skipped = set()
+    mine, others = vars(left), vars(right)
+    for name in [*mine, *(name for name in others if name not in mine)]:
+        if name in skipped:
+            continue
+        in_metadata = name == "meta" and isinstance(left, fx.GraphModule)
+        c.push(f"{path}.{name}", mine.get(name, ...), others.get(name, ...), in_metadata=in_metadata)
+
+
+def _generator(c: Comparison, path: str, left: torch.Generator, right: torch.Generator) -> None:
+    c.equal(f"{path}.device", left.device, right.device)
+    c.push(f"{path}.get_state()", left.get_state(), right.get_state())
+    c.equal(f"{path}.initial_seed()", left.initial_seed(), right.initial_seed())
+
+
+def _array(c: Comparison, path: str, left: Any, right: Any) -> None:
+    for name in ("dtype", "shape", "strides"):
+        c.equal(f"{path}.{name}", getattr(left, name), getattr(right, name))
+    c.equal(f"{path} bytes", left.tobytes(), right.tobytes())
+
+
+IMMUTABLE = (
+    *(TreeSpec, NodeSource, immutable_list, immutable_dict, sympy.Basic, numpy.generic),
+    *(torch.SymInt, torch.SymFloat, torch.SymBool),
+)
+BY_IDENTITY = (
+    *(torch.dtype, torch.layout, torch.memory_format),
+    *(torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator),
+)
+BY_EQUALITY = (torch.device, type(torch.per_tensor_affine))
+COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
+    FakeTensor: _fake_tensor,
+    torch.Tensor: _tensor,
+    torch.SymInt: _symbolic,
+    torch.SymFloat: _symbolic,
+    torch.SymBool: _symbolic,
+    ShapeEnv: _shape_env,
+    sympy.Basic: _expression,
+    fx.Graph: _graph,
+    fx.Node: _node_reference,
+    TreeSpec: _tree_spec,
+    NodeSource: _node_source,
+    nn.Module: _module,
+    torch.Generator: _generator,
+    numpy.ndarray: _array,
+    numpy.generic: _array,
+}
