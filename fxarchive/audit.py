@@ -77,7 +77,7 @@ def _check_targets(targets: list[Any], trust: Collection[str] | None) -> None:
 
 
 def _check_graph(document: Document, where: str, graph: Any) -> None:
-    if type(graph) is not dict or set(graph) != {*_GRAPH_KEYS, "code_fields"}:
+    if type(graph) is not dict or set(graph) != set(_GRAPH_KEYS):
         raise InvalidDocument(where, "its columns are not those of its schema")
     for key, kind in _GRAPH_KEYS.items():
         if type(graph[key]) is not kind:
@@ -173,8 +173,8 @@ def _keyword_names(spec: Any) -> list[str]:
 
 
 def _check_module(where: str, module: Any) -> None:
-    if type(module) is not dict or type(module.get("cls")) is not int:
-        raise InvalidDocument(where, "it is not a record with a class")
+    if type(module) is not dict or type(module.get("graph", module.get("klass"))) is not int:
+        raise InvalidDocument(where, "it is not a record with a class or a graph")
     for key, step in (("parameters", 2), ("buffers", 3), ("modules", 2), ("attributes", 2)):
         names = module.get(key, [])
         if type(names) is not list or len(names) % step or not all([type(name) is str for name in names[::step]]):

@@ -93,9 +93,7 @@ class Graph(TypedDict):
     codegen: list[Any]
     """``["plain", function name]`` or ``["pytree", function name, orig_args, in_spec, out_spec]``."""
     tracer: list[Any]
-    """``[row in targets of the tracer class or None, tracer extras]``."""
-    code_fields: Value
-    """The `_co_fields` of the graph (names and lines of the code object), or None."""
+    """``[qualified name of the tracer class or None, value of the tracer extras]``."""
 
 
 class Module(TypedDict, total=False):

@@ -150,6 +150,25 @@ class MissingDevice(FxArchiveError):
         self.device, self.forced, self.reason = device, forced, reason
 
 
+class ReplayFailed(FxArchiveError):
+    """The stored example inputs do not give the stored outputs again. Attributes: `reason` (str)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The archive was replayed and is not as it was saved: {reason}.")
+        self.reason = reason
+
+
+class FakeModeConflict(FxArchiveError):
+    """The caller's fake_mode cannot take the symbols of the archive. Attributes: `reason` (str)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The archive does not fit into the given fake_mode: {reason}; load without fake_mode, or pass a new "
+            "FakeTensorMode(shape_env=ShapeEnv())."
+        )
+        self.reason = reason
+
+
 class InvalidDocument(CorruptArchive):
     """The document breaks a rule of its schema, so no writer of fxarchive made it.
 

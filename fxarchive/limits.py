@@ -23,6 +23,7 @@ class Limits:
         header_items: entries of any one list or map in the header.
         index_bytes: size of the index's msgpack list, in bytes.
         sections: number of sections in one archive.
+        pieces: frames that one raw section may span.
         name_bytes: length of a section's name, in bytes.
         payload_bytes: size of a section that `Archive.read` brings into memory, in bytes.
         window_bytes: memory that a Zstandard frame may ask of its decoder, in bytes.
@@ -34,9 +35,10 @@ class Limits:
 
     header_bytes: int = 16 * MIB
     header_depth: int = 32
-    header_items: int = 65_536
+    header_items: int = 32_768
     index_bytes: int = 256 * MIB
     sections: int = 4_194_304
+    pieces: int = 1_024
     name_bytes: int = 255
     payload_bytes: int = 4 * GIB
     window_bytes: int = 128 * MIB

@@ -1,8 +1,8 @@
 """Where archives live: local files, written so that each is whole or not there, open files, and fsspec URLs.
 
 A local file is written beside its target under a name of its own, locked while its writer lives, synced, and
-renamed over the target. A crash at any moment leaves the old file or the new one; what a killed writer left behind
-is removed by the next save to the same path.
+renamed over the target. A crash at any moment leaves the old file or the new one; what a killed writer left
+behind is removed by the next save to the same path.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def open_read(source: PathOrFile) -> AbstractContextManager[BinaryIO]:
         source: a path, an fsspec URL, or an open binary file, which is handed back as it is.
 
     Returns:
-        A context manager of a binary file that can seek. That of a local path is an `io.BufferedReader`, which
-        `fxarchive.container.open_archive` can map into memory.
+        A context manager of a binary file that can seek. That of a local path is an `io.BufferedReader`,
+        which `fxarchive.container.open_archive` can map into memory.
 
     Raises:
         ArchiveNotFound: there is no file.
@@ -89,16 +89,16 @@ def write_atomic(target: PathOrFile) -> AbstractContextManager[WriteStream]:
     Concurrent writers of one path each end with a whole file; the last one stays.
 
     Args:
-        target: a path (through symbolic links; an existing file's permissions are kept), an fsspec URL (whole or
-            not there as far as the store can promise it), or an open binary file, which is written from where it
-            is and left open.
+        target: a path (through symbolic links; an existing file's permissions are kept), an fsspec URL (whole
+            or not there as far as the store can promise it), or an open binary file, which is written from
+            where it is and left open.
 
     Returns:
         A context manager of a stream with `write` alone.
 
     Raises:
-        StoreError: the folder does not exist, may not be written, the disk is full, or the package for the URL is
-            missing.
+        StoreError: the folder does not exist, may not be written, the disk is full, or the package for the
+            URL is missing.
         TypeError: `target` is none of these, or a file in text mode.
 
     >>> import tempfile, pathlib
@@ -147,12 +147,13 @@ def _open_local(path: str) -> Iterator[BinaryIO]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _store_error(path, error) from error
-    with open(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
         if stat.S_ISDIR(mode):
             raise StoreError(path, _REASONS[errno.EISDIR])
-        if not stat.S_ISREG(mode):
-            raise StoreError(path, "it is not a regular file; pass its bytes or an open file that can seek")
+        raise StoreError(path, "it is not a regular file; pass its bytes or an open file that can seek")
+    with open(descriptor, "rb") as file:
         yield file
 
 
@@ -181,8 +182,10 @@ def _write_local(path: str) -> Iterator[WriteStream]:
         raise
     except OSError as error:
         raise _creation_error(path, error) from error
-    # The lock goes with the descriptor, so it is closed last: after the rename, or after the removal.
-    with open(descriptor, "wb") as file:
+    # The lock goes with the descriptor, so it is closed last: after the rename, or after the removal. Closing
+    # the raw file drops what a full disk left in the buffer.
+    with open(descriptor, "wb", buffering=0) as raw:
+        file = io.BufferedWriter(raw)
         try:
             if replaced is not None:
                 _take_over(descriptor, replaced)
@@ -197,9 +200,6 @@ def _write_local(path: str) -> Iterator[WriteStream]:
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary)
-            # Bytes that did not fit the disk are still in the buffer and would be written again on closing.
-            with suppress(OSError):
-                file.detach().close()
             raise
 
 
@@ -335,7 +335,7 @@ def _as_store_error(path: str) -> Iterator[None]:
 
 def _file_system(url: str) -> tuple[Any, str]:
     try:
-        from fsspec.core import url_to_fs
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
     except ImportError as error:
         raise StoreError(url, "fsspec is not installed; run pip install fxarchive[remote]") from error
     try:

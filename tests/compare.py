@@ -1,14 +1,15 @@
 """Tells whether two values are the same, down to bits, order, exact types and what shares what.
 
-"The same graph back" is worth what this comparer is worth, so it is strict, it knows nothing of how an archive is
-written, and `test_compare.py` shows that it sees every kind of change. Values are walked with a list of pending pairs
-instead of recursion. Sharing is compared as a pattern: each object of one side must have exactly one partner on the
-other, so a list held twice must come back as one list held twice, and two equal lists as two.
+"The same graph back" is worth what this comparer is worth, so it is strict, it knows nothing of how an
+archive is written, and `test_compare.py` shows that it sees every kind of change. Values are walked with a
+list of pending pairs instead of recursion. Sharing is compared as a pattern: each object of one side must
+have exactly one partner on the other, so a list held twice must come back as one list held twice, and two
+equal lists as two.
 
-Not compared, because it is derived, process-bound or has no meaning for a graph: memoized results of FakeTensors,
-autograd history and version counters, tracer classes, the source line of what was traced (`Graph._co_fields`), the
-order of `Node.users`, positions of attributes (other than parameters, buffers and modules) in a `__dict__`, and
-identity of what cannot be changed (tuples, strings, tree specs).
+Not compared, because it is derived, process-bound or has no meaning for a graph: memoized results of
+FakeTensors, autograd history and version counters, tracer classes, the source line of what was traced
+(`Graph._co_fields`), the order of `Node.users`, positions of attributes (other than parameters, buffers and
+modules) in a `__dict__`, and identity of what cannot be changed (tuples, strings, tree specs).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import torch
 from . import compare_torch
 
 MISSING = object()
+_LONGEST_PATH = 400
 
 
 def differences(expected: Any, actual: Any, *, limit: int = 100) -> list[str]:
@@ -75,6 +77,8 @@ class Comparison:
     def push(self, path: str, expected: Any, actual: Any, *, in_metadata: bool | None = None) -> None:
         """Compare these two after what is being compared now."""
         inside = self.in_metadata if in_metadata is None else in_metadata
+        if len(path) > _LONGEST_PATH:
+            path = f"{path[: _LONGEST_PATH // 2]} ... {path[-_LONGEST_PATH // 4 :]}"
         self._pending.append((path, expected, actual, inside))
 
     def report(self, path: str, expected: object, actual: object) -> None:
@@ -159,10 +163,10 @@ def _show(value: object) -> str:
 def _is_name_of(cls: type, name: Any) -> bool:
     """A class in metadata may come back as its name, held in a string subclass that says what it is."""
     spelled = f"{cls.__module__}.{cls.__qualname__}"
-    return type(name).__name__ == "ClassName" and isinstance(name, str) and str.__eq__(name, spelled)
+    return type(name).__name__ == "QualifiedName" and isinstance(name, str) and str.__eq__(name, spelled)
 
 
-# --- plain values of Python -----------------------------------------------------------------------------------------
+# --- plain values of Python ---
 
 
 def _identity(c: Comparison, path: str, left: Any, right: Any) -> None:
@@ -187,7 +191,9 @@ def _bits(value: float | complex) -> bytes:
 
 def _sequence(c: Comparison, path: str, left: Any, right: Any) -> None:
     if len(left) != len(right):
-        c.report(path, Words(f"{len(left)} items: {_show(left)}"), Words(f"{len(right)} items: {_show(right)}"))
+        c.report(
+            path, Words(f"{len(left)} items: {_show(left)}"), Words(f"{len(right)} items: {_show(right)}")
+        )
         return
     if isinstance(left, collections.deque):
         c.equal(f"{path}.maxlen", left.maxlen, right.maxlen)
@@ -280,7 +286,7 @@ def _state(value: Any) -> dict[str, Any]:
 
 
 def _is_immutable(value: Any) -> bool:
-    if isinstance(value, _IMMUTABLE) or isinstance(value, compare_torch.IMMUTABLE):
+    if isinstance(value, (*_IMMUTABLE, *compare_torch.IMMUTABLE)):
         return True
     parameters = getattr(type(value), "__dataclass_params__", None)
     return parameters is not None and bool(parameters.frozen)

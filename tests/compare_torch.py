@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,23 @@ except ImportError:
 if TYPE_CHECKING:
     from .compare import Comparison
 
-DERIVED_OF_GRAPH_MODULES = {"_graph", "_code", "_lineno_map", "_prologue_start", "_tracer_cls", "_tracer_extras"}
-INTERNAL_TO_FAKES = {"fake_mode", "fake_device", "_fake_device", "constant", "pytype", "dispatch_keys", "real_tensor"}
+DERIVED_OF_GRAPH_MODULES = {
+    "_graph",
+    "_code",
+    "_lineno_map",
+    "_prologue_start",
+    "_tracer_cls",
+    "_tracer_extras",
+}
+INTERNAL_TO_FAKES = {
+    "fake_mode",
+    "fake_device",
+    "_fake_device",
+    "constant",
+    "pytype",
+    "dispatch_keys",
+    "real_tensor",
+}
 COMPRESSED = {
     torch.sparse_csr: ("crow_indices", "col_indices"),
     torch.sparse_bsr: ("crow_indices", "col_indices"),
@@ -40,11 +56,13 @@ def same_family(left: Any, right: Any) -> bool:
 
 
 def _made_from(module: fx.GraphModule) -> type:
-    named = (cls for cls in type(module).__mro__ if "<locals>" not in cls.__qualname__ and cls is not type(module))
+    named = (
+        cls for cls in type(module).__mro__ if "<locals>" not in cls.__qualname__ and cls is not type(module)
+    )
     return next(cls for cls in named if cls.__name__ != "_LazyGraphModule")
 
 
-# --- tensors --------------------------------------------------------------------------------------------------------
+# --- tensors ---
 
 
 def _tensor(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) -> None:
@@ -152,7 +170,7 @@ def _storage(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) 
             c.report(f"{path} bytes", f"{int(x[first])} at byte {first}", f"{int(y[first])} at byte {first}")
 
 
-# --- symbolic numbers -----------------------------------------------------------------------------------------------
+# --- symbolic numbers ---
 
 
 def _symbolic(c: Comparison, path: str, left: Any, right: Any) -> None:
@@ -173,14 +191,16 @@ def _shape_env(c: Comparison, path: str, left: Any, right: Any) -> None:
 def _texts(facts: Any) -> list[str]:
     if isinstance(facts, list):
         return [str(getattr(fact, "expr", fact)) for fact in facts]
-    return sorted(f"{key}: {_texts(value) if isinstance(value, list) else value}" for key, value in facts.items())
+    return sorted(
+        f"{key}: {_texts(value) if isinstance(value, list) else value}" for key, value in facts.items()
+    )
 
 
 def _expression(c: Comparison, path: str, left: Any, right: Any) -> None:
     c.equal(path, sympy.srepr(left), sympy.srepr(right))
 
 
-# --- graphs ---------------------------------------------------------------------------------------------------------
+# --- graphs ---
 
 
 def _graph(c: Comparison, path: str, left: fx.Graph, right: fx.Graph) -> None:
@@ -219,10 +239,12 @@ def _links(c: Comparison, path: str, left: fx.Graph, graph: fx.Graph, nodes: lis
     """The linked list, the order keys and the names in use must fit the nodes, or later edits go wrong."""
     c.equal(f"{path} backwards", list(reversed(graph.nodes)) == nodes[::-1], True)
     c.equal(f"{path} length", len(graph.nodes), len(nodes))
-    c.equal(f"{path} order keys", all(x < y for x, y in zip(nodes, nodes[1:], strict=False)), True)
+    c.equal(f"{path} order keys", all(x < y for x, y in itertools.pairwise(nodes)), True)
     # torch.export renames nodes without telling the namespace; a copy may know more names, not fewer.
     mine, others = left._graph_namespace._used_names, graph._graph_namespace._used_names
-    c.equal(f"{path} names not in use", [x.name for x in nodes if x.name in mine and x.name not in others], [])
+    c.equal(
+        f"{path} names not in use", [x.name for x in nodes if x.name in mine and x.name not in others], []
+    )
     strays = [node.name for node in nodes if node.graph is not graph]
     c.equal(f"{path} nodes of another graph", strays, [])
 
@@ -258,7 +280,7 @@ def _node_source(c: Comparison, path: str, left: Any, right: Any) -> None:
     c.partner("graph_id", f"{path}.graph_id", left.graph_id, right.graph_id)
 
 
-# --- modules --------------------------------------------------------------------------------------------------------
+# --- modules ---
 
 
 def _module(c: Comparison, path: str, left: nn.Module, right: nn.Module) -> None:

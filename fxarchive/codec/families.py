@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fxarchive.codec import annotations, columns, fakes, graph_modules, graphs, modules, operators, tensors, treespecs, values
+from fxarchive.codec import columns, fakes, graph_modules, graphs, modules, operators, tensors, treespecs, type_hints, values
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder
 from fxarchive.document import VALUE_TAGS, Value
 
-FAMILIES = (fakes, tensors, values, treespecs, operators, annotations, graphs, columns, graph_modules, modules)
+FAMILIES = (fakes, tensors, values, treespecs, operators, type_hints, graphs, columns, graph_modules, modules)
 """In the order in which their predicates are tried."""
 
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {k: v for family in FAMILIES for k, v in family.ENCODE.items()}

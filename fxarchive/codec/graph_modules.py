@@ -1,8 +1,9 @@
 """GraphModules: what fx keeps around a graph, and code that is generated when it is first asked for.
 
-torch generates and executes Python source whenever a GraphModule is made. A loaded one does neither: its own class
-(torch gives every GraphModule one) first holds stand-ins for everything that the generated code would have set, and
-the first use of any of them calls `recompile`. Whoever edits the graph first and recompiles pays for one generation.
+torch generates and executes Python source whenever a GraphModule is made. A loaded one does neither: its own
+class (torch gives every GraphModule one) first holds stand-ins for everything that the generated code would
+have set, and the first use of any of them calls `recompile`. Whoever edits the graph first and then
+recompiles pays for one generation.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import copy
 import threading
 import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -22,6 +25,7 @@ from torch.fx.graph import _PyTreeCodeGen
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.graphs import decode_graph, decode_tracer, encode_graph, encode_tracer
+from fxarchive.document import Value
 from fxarchive.errors import InvalidDocument, Problem
 
 MAX_CLASS_NAME = 1000
@@ -61,6 +65,13 @@ def reference() -> Reference:
     return Reference(generated, initial, frozenset(own), own["__call__"].__code__)
 
 
+@cache
+def kept_names() -> frozenset[str]:
+    """Return every name under which torch itself keeps something in a GraphModule or in its own class."""
+    known = reference()
+    return frozenset({"_graph", *known.generated, *known.initial, *known.class_names})
+
+
 # encoding
 
 
@@ -76,7 +87,9 @@ def refuse_subclass(module: GraphModule) -> None:
 
 def _made_from(module: GraphModule) -> type:
     """Return the class that the instance was made from; the innermost one is the instance's own."""
-    return next(cls for cls in type(module).__mro__ if cls.__qualname__.rpartition(".")[2] != "GraphModuleImpl")
+    return next(
+        cls for cls in type(module).__mro__ if cls.__qualname__.rpartition(".")[2] != "GraphModuleImpl"
+    )
 
 
 def encode_graph_module(
@@ -95,7 +108,9 @@ def encode_graph_module(
         record["lazy"] = True
     name = type(module).__name__
     if not _is_class_name(name):
-        problems.append(Problem(".__class__.__name__", "the class name is too long or cannot be printed; set a plain one"))
+        problems.append(
+            Problem(".__class__.__name__", "the class name is too long or cannot be printed; set a plain one")
+        )
     elif name != _CLASS_NAME:
         record["class_name"] = name
     try:
@@ -122,14 +137,21 @@ def _covered(held: dict[str, Any], graph: Graph, problems: list[Problem]) -> fro
         if name == "shape_env":
             covered.add(name)
             if value is not None:
-                problems.append(Problem(".shape_env", "a ShapeEnv (symbolic shapes) cannot be kept yet; trace with static shapes"))
+                problems.append(
+                    Problem(
+                        ".shape_env",
+                        "a ShapeEnv (symbolic shapes) cannot be kept yet; trace with static shapes",
+                    )
+                )
         elif name in known.initial and name not in covered:
             first = known.initial[name]
             if type(value) is type(first) and value == first:
                 covered.add(name)
             elif name.endswith("_hooks"):
                 covered.add(name)
-                problems.append(Problem(f".{name}", "hooks are code and code is never stored; remove them before saving"))
+                problems.append(
+                    Problem(f".{name}", "hooks are code and code is never stored; remove them before saving")
+                )
     return frozenset(covered)
 
 
@@ -148,25 +170,34 @@ def _added_to_the_class(module: GraphModule) -> list[Problem]:
     """Find what somebody put into the class of this one GraphModule, which is not in its graph."""
     known = reference()
     own = vars(type(module))
-    problems = [
-        Problem(f".__class__.{name}", "it was added to the GraphModule's own class; code is never stored, so remove it")
-        for name in sorted(own)
-        if name not in known.class_names and not _is_standard(name)
-    ]
     forward, call, wrapped = own.get("forward"), own.get("__call__"), own.get("_wrapped_call")
-    if isinstance(forward, _Stand_in) or forward in (None, _LazyGraphModule._lazy_forward):
+    pending = forward.deferral.placed if isinstance(forward, _StandIn) else {}
+    problems = [
+        Problem(
+            f".__class__.{name}",
+            "it was added to the GraphModule's own class; code is never stored, so remove it",
+        )
+        for name in sorted(own)
+        if name not in known.class_names
+        and own[name] is not pending.get(name)
+        and not (
+            name.startswith("__annot") and not own[name]
+        )  # reading a class's annotations puts them there
+    ]
+    if pending or forward in (None, _LazyGraphModule._lazy_forward):
         return problems
     # Generated functions run with globals of their own, which have no module name.
     if "__name__" in getattr(forward, "__globals__", {"__name__": ""}):
-        problems.append(Problem(".forward", "it is not what the graph generates; call recompile() or change the graph"))
-    if getattr(call, "__code__", known.call) is not known.call or getattr(wrapped, "cls_call", None) is not None:
-        problems.append(Problem(".__call__", "it was replaced; code is never stored, so make a new GraphModule of the graph"))
+        problems.append(
+            Problem(".forward", "it is not what the graph generates; call recompile() or change the graph")
+        )
+    if getattr(call, "__code__", None) is not known.call or getattr(wrapped, "cls_call", None) is not None:
+        problems.append(
+            Problem(
+                ".__call__", "it was replaced; code is never stored, so make a new GraphModule of the graph"
+            )
+        )
     return problems
-
-
-def _is_standard(name: str) -> bool:
-    """Names that the interpreter itself puts into classes, such as ``__firstlineno__``."""
-    return name.startswith("__") and name.endswith("__") and name != "__call__"
 
 
 def _is_class_name(name: Any) -> bool:
@@ -218,9 +249,9 @@ def fill_graph_module(dec: Decoder, module: GraphModule, where: str, record: dic
 def defer(module: GraphModule) -> None:
     """Make ``module`` generate its code when that is first used, as if it had been recompiled now.
 
-    Reading ``forward`` of the module or of its class, ``code`` and all that comes from generated code, calling the
-    module and pickling it generate; `recompile` does what it always does. The code then comes from the graph as it
-    stands at that moment. The first use may come from several threads at once.
+    Reading ``forward`` of the module or of its class, ``code`` and all that comes from generated code,
+    calling the module and pickling it generate; `recompile` does what it always does. The code then comes
+    from the graph as it stands at that moment. The first use may come from several threads at once.
     """
     _Deferral(module).begin()
 
@@ -228,22 +259,22 @@ def defer(module: GraphModule) -> None:
 class _Deferral:
     """One GraphModule whose code is still to be generated.
 
-    It lives in the module's own class and refers to the module weakly, since neither copies nor pickles of the module
-    may hold it, and since `symbolic_trace` reads ``forward`` from the class.
+    It lives in the module's own class and refers to the module weakly, since neither copies nor pickles of
+    the module may hold it, and since `symbolic_trace` reads ``forward`` from the class.
     """
 
     def __init__(self, module: GraphModule) -> None:
         self._module = weakref.ref(module)
         self._lock = threading.RLock()
-        names = {"forward", "_wrapped_call", *reference().generated} - {"_code"}
-        self._placed: dict[str, Any] = {name: _Stand_in(self, name) for name in names}
-        self._placed["_code"] = _Stand_in_for_code(self, "_code")
+        names = sorted({"forward", "_wrapped_call", *reference().generated} - {"_code"})
+        self.placed: dict[str, Any] = {name: _StandIn(self, name) for name in names}
+        self.placed["_code"] = _CodeStandIn(self, "_code")
         for name in ("__call__", "__reduce__", "__reduce_package__", "__getstate__"):
-            self._placed[name] = _generate_first(self, name)
+            self.placed[name] = _generate_first(self, name)
 
     def begin(self) -> None:
         cls = type(self._module())
-        for name, stand_in in self._placed.items():
+        for name, stand_in in self.placed.items():
             setattr(cls, name, stand_in)
 
     def generate(self) -> None:
@@ -253,10 +284,14 @@ class _Deferral:
             raise AttributeError("the GraphModule of this class no longer exists")
         with self._lock:
             own = vars(type(module))
-            if not any(own.get(name) is stand_in for name, stand_in in self._placed.items()):
+            if not any(own.get(name) is stand_in for name, stand_in in self.placed.items()):
                 return
             # What somebody else has put there since stays there, as it would after an early recompile.
-            replaced = {name: own[name] for name in ("forward", "__call__") if name in own and not self._is_placed(own, name)}
+            replaced = {
+                name: own[name]
+                for name in ("forward", "__call__")
+                if name in own and not self._is_placed(own, name)
+            }
             try:
                 module.recompile()
             except AttributeError as error:
@@ -271,15 +306,16 @@ class _Deferral:
     def end(self, module: GraphModule) -> None:
         """Take the stand-ins out of the class, except ``forward``, which stays until it is overwritten."""
         cls = type(module)
-        for name in self._placed:
+        for name in self.placed:
             if name != "forward" and self._is_placed(vars(cls), name):
-                delattr(cls, name)
+                with suppress(AttributeError):  # another thread was faster
+                    delattr(cls, name)
 
     def _is_placed(self, own: Any, name: str) -> bool:
-        return own.get(name) is self._placed[name]
+        return own.get(name) is self.placed[name]
 
 
-class _Stand_in:
+class _StandIn:
     """Stands in a class for an attribute that generated code sets on the instance or on the class."""
 
     __slots__ = ("deferral", "name")
@@ -293,8 +329,8 @@ class _Stand_in:
         return getattr(cls if module is None else module, self.name)
 
 
-class _Stand_in_for_code(_Stand_in):
-    """Also notices that ``_code`` is set, which is how every recompilation begins to store what it generated."""
+class _CodeStandIn(_StandIn):
+    """Also notices that ``_code`` is set: so every recompilation begins to store what it generated."""
 
     __slots__ = ()
 
@@ -310,3 +346,9 @@ def _generate_first(deferral: _Deferral, name: str) -> Any:
 
     method.__name__ = name
     return method
+
+
+ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {}
+ENCODE_WHERE: list[tuple[Callable[[Any], bool], Callable[[Encoder, Any], Value]]] = []
+DECODE: dict[str, Callable[[Decoder, Any], Any]] = {}
+"""Empty: a GraphModule is encoded and decoded as the module that it is, by `modules`."""

@@ -85,7 +85,7 @@ def _fill(enc: Encoder, graph: Graph, nodes: list[Node], record: dict[str, Any],
         columns.encode_metadata(enc, nodes, record, row)
     except Refused as refused:
         problems += refused.problems
-    for key, encode in (("codegen", _encode_codegen), ("tracer", _encode_tracer), ("code_fields", _encode_code_fields)):
+    for key, encode in (("codegen", _encode_codegen), ("tracer", _encode_tracer)):
         try:
             record[key] = encode(enc, graph)
         except Refused as refused:
@@ -204,10 +204,6 @@ def encode_tracer(enc: Encoder, cls: Any, extras: Any) -> Value:
         return [None if cls is None else name_of(cls), enc.value(extras)]
 
 
-def _encode_code_fields(enc: Encoder, graph: Graph) -> Value:
-    return enc.value(getattr(graph, "_co_fields", {}))
-
-
 # decoding
 
 
@@ -234,9 +230,6 @@ def _build(dec: Decoder, row: int, record: dict[str, Any]) -> Graph:
     tracer, extras = decode_tracer(dec, record["tracer"])
     graph = Graph(tracer_cls=tracer, tracer_extras=extras)
     graph._codegen = _decode_codegen(dec, record["codegen"])
-    fields = dec.value(record["code_fields"])
-    if fields:
-        graph._co_fields = fields
     nodes = dec.nodes[row] = _build_nodes(dec, record, graph)
     dec.later(lambda: columns.decode_metadata(dec, record, nodes))
     return graph

@@ -1,7 +1,8 @@
 """Storages: the bytes under tensors, kept once however many tensors view them.
 
-A row of `storages` is ``{"size": bytes, "device": str}`` and one of ``"data"`` (the bytes, when they are few),
-``"section"`` (the name of the archive's section that holds them) or ``"omitted": True``. Bytes are little-endian.
+A row of `storages` is ``{"size": bytes, "device": str}`` and one of ``"data"`` (the bytes, when they are
+few), ``"section"`` (name of the archive's section that holds them) or ``"omitted": True``. Bytes are
+little-endian.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
+from fxarchive.codec.geometry import check_integer, reason
 from fxarchive.errors import FxArchiveError, InvalidDocument, MissingDevice
 
 INLINE_BYTES = 256
@@ -25,9 +27,6 @@ CHUNK_BYTES = 16 * 1024 * 1024
 
 ALIGNMENT = 64
 """Bytes; what torch's own allocator gives. A buffer that is not so aligned is copied to one that is."""
-
-MAX_BYTES = 2**63 - 1
-"""Sizes and offsets in bytes are below this (spec/limits.md): torch computes with signed 64-bit integers."""
 
 CPU = torch.device("cpu")
 META = torch.device("meta")
@@ -71,7 +70,7 @@ def chunks(storage: torch.UntypedStorage, size: int = CHUNK_BYTES) -> Iterator[m
     """Yield the bytes of ``storage`` in order, ``size`` at a time, without a copy if they are in host memory.
 
     Args:
-        storage: a storage of any device that has bytes; the device's own are copied to the host chunk by chunk.
+        storage: one with bytes, on any device; those of other devices are copied to the host chunk by chunk.
         size: bytes of each chunk but the last.
 
     >>> storage = torch.arange(4, dtype=torch.uint8).untyped_storage()
@@ -109,16 +108,18 @@ def decode_storage(dec: Decoder, row: Any) -> torch.UntypedStorage:
         InvalidDocument: the row breaks a rule of `spec/schema-2-tensors.md`.
         MissingDevice: the storage was on a device that this machine lacks, and the caller named no other.
     """
-    storage: torch.UntypedStorage = dec.row("storages", row, lambda record: _build(dec, f"storages[{row}]", record))
+    if type(row) is not int:
+        raise InvalidDocument("table storages", f"there is no row {row!r}")
+    storage: torch.UntypedStorage = dec.row(
+        "storages", row, lambda record: _build(dec, f"storages[{row}]", record)
+    )
     return storage
 
 
 def _build(dec: Decoder, where: str, record: Any) -> torch.UntypedStorage:
     if type(record) is not dict or type(record.get("device")) is not str:
         raise InvalidDocument(where, "it is not a record of a storage")
-    nbytes = record.get("size")
-    if type(nbytes) is not int or not 0 <= nbytes <= MAX_BYTES:
-        raise InvalidDocument(where, f"its size is {nbytes!r}")
+    nbytes = check_integer(record.get("size"), "size", where)
     forms = record.keys() - {"size", "device"}
     if len(forms) != 1:
         raise InvalidDocument(where, f"it has {sorted(forms)!r} instead of one of data, section, omitted")
@@ -151,13 +152,15 @@ def _from_bytes(data: Any, nbytes: int, where: str) -> torch.UntypedStorage:
 
 
 def _from_section(dec: Decoder, name: Any, nbytes: int, where: str) -> torch.UntypedStorage:
-    used = dec.objects.setdefault("sections", {})
+    used: set[str] = vars(dec).setdefault("_sections_of_storages", set())
     if type(name) is not str or name in used:
         raise InvalidDocument(where, f"section {name!r} is not a section of its own")
-    used[name] = where  # type: ignore[index]
+    used.add(name)
     buffer = dec.sections.writable(name)
     if buffer.nbytes != nbytes:
-        raise InvalidDocument(where, f"section {name!r} has {buffer.nbytes} bytes where the storage has {nbytes}")
+        raise InvalidDocument(
+            where, f"section {name!r} has {buffer.nbytes} bytes where the storage has {nbytes}"
+        )
     if not nbytes:
         return torch.UntypedStorage(0, device="cpu")
     storage = torch.frombuffer(buffer, dtype=torch.uint8).untyped_storage()
@@ -177,8 +180,16 @@ def _on_device(storage: torch.UntypedStorage, device: torch.device, *, forced: b
     try:
         return flat.to(device).untyped_storage()
     except (RuntimeError, NotImplementedError, AssertionError, ImportError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise MissingDevice(str(device), forced, reason) from None
+        raise MissingDevice(str(device), forced, reason(error)) from None
+
+
+def view(
+    storage: torch.UntypedStorage, dtype: torch.dtype, size: list[int], stride: list[int], offset: int
+) -> torch.Tensor:
+    """Return a tensor over ``storage``; the caller has checked that it fits, in elements."""
+    tensor: Any = torch.empty(0, dtype=dtype, device=storage.device)
+    made: torch.Tensor = tensor.set_(storage, offset, size, stride)
+    return made
 
 
 def device_named(name: Any, where: str) -> torch.device:

@@ -7,12 +7,11 @@ import re
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import (
     CorruptArchive,
     NotAnArchive,
-    Problem,
     TooLarge,
     TooNew,
     TruncatedArchive,
@@ -20,7 +19,7 @@ from ..errors import (
 )
 from ..limits import DEFAULT_LIMITS, Limits
 from .frames import HEADER_FRAME, MAX_SKIPPABLE_CONTENT, SKIPPABLE_HEADER, ZSTD_MAGIC, skippable_header
-from .plain import pack_plain, unpack_plain
+from .plain import mapping_problems, pack_plain, unpack, unpack_plain
 
 MAGIC = b"\x89FXA\r\n\x1a\n"
 """At offset 8. As in PNG, a transfer that strips the eighth bit or rewrites line ends breaks it."""
@@ -50,8 +49,7 @@ _MAX_SCHEMA = 2**31 - 1
 _UNKNOWN_RELEASE = "(the newest release)"
 
 
-@dataclass(frozen=True)
-class Writer:
+class Writer(NamedTuple):
     """Who wrote an archive: releases, each at most 100 characters of printable ASCII, or empty."""
 
     fxarchive: str
@@ -93,7 +91,7 @@ def encode_header(header: Header, limits: Limits = DEFAULT_LIMITS) -> bytes:
     problems = [
         problem
         for name, value in (("metadata", header.metadata), ("summary", header.summary))
-        for problem in _mapping_problems(name, value, limits)
+        for problem in mapping_problems(value, name, limits)
     ]
     if problems:
         raise UnsupportedValue(problems)
@@ -127,7 +125,7 @@ def header_extent(prefix: bytes, limits: Limits = DEFAULT_LIMITS) -> int:
 
     >>> header = Header(2, 2, (), Writer("0.1.0", "2.13.0", "3.11.8"), "GraphModule")
     >>> header_extent(encode_header(header)[:52])
-    183
+    170
     """
     if (
         prefix[:4] != _FRAME_MAGIC[: len(prefix)]
@@ -202,16 +200,6 @@ def check_supported(header: Header, schema: int, features: Collection[str]) -> N
         raise TooNew("feature", ", ".join(unknown), known, release)
 
 
-def _mapping_problems(name: str, value: object, limits: Limits) -> tuple[Problem, ...]:
-    if type(value) is not dict:
-        return (Problem(name, f"is a {type(value).__qualname__}, not a dict"),)
-    try:
-        pack_plain({name: value}, "header", limits)
-    except UnsupportedValue as error:
-        return error.problems
-    return ()
-
-
 def _broken_rule(fields: Any) -> str | None:
     """The first rule of the header map that `fields`, a plain value, breaks."""
     if type(fields) is not dict or tuple(sorted(fields)) != _KEYS:
@@ -250,7 +238,7 @@ def _writer_of_newer(prefix: bytes, limits: Limits) -> str:
     if len(prefix) > _MAP_OFFSET + limits.header_bytes:
         return _UNKNOWN_RELEASE
     try:
-        release = unpack_plain(prefix[_MAP_OFFSET:], "the header", limits)["writer"]["fxarchive"]
+        release = unpack(prefix[_MAP_OFFSET:], "the header", limits.header_items)["writer"]["fxarchive"]
     except (CorruptArchive, TypeError, KeyError):
         return _UNKNOWN_RELEASE
     known = type(release) is str and release and _PRINTABLE.fullmatch(release)

@@ -29,6 +29,9 @@ TAIL_BYTES = _TAIL.size
 _TAIL_COVERED = 16
 """Bytes of the tail, its two integers, that the identity covers."""
 
+_ENTRY_MIN = 40
+"""No entry of the list is shorter, in bytes."""
+
 CODECS = ("raw", "zstd")
 _NAME = re.compile(r"[!-~]+")
 
@@ -75,9 +78,14 @@ def encode_index(sections: Sequence[Section], index_offset: int, limits: Limits)
     """The index frame up to its digest; `finish_index` adds the rest.
 
     Raises:
-        TooLarge: more sections, or more bytes, than the limits.
+        TooLarge: more sections, pieces of one, or bytes than the limits.
     """
     _check_count(len(sections), limits)
+    for section in sections:
+        if len(section.extents) > limits.pieces:
+            raise TooLarge(
+                f"The number of pieces of section {section.name!r}", len(section.extents), limits.pieces
+            )
     entries = [
         (s.name, s.codec, s.size, [number for extent in s.extents for number in extent], s.sha256)
         for s in sections
@@ -138,8 +146,11 @@ def decode_index(data: bytes, limits: Limits) -> dict[str, Section]:
         CorruptArchive: it is not canonical msgpack of the shape in the spec, or a name repeats.
         TooLarge: more sections than `limits.sections`.
     """
-    _check_count(_declared_count(data), limits)
-    entries = unpack(data, "the index", len(data))
+    count = _declared_count(data)
+    _check_count(count, limits)
+    if count * _ENTRY_MIN > len(data):
+        raise CorruptArchive("the index", f"it declares {count} sections in {len(data)} bytes")
+    entries = unpack(data, "the index", max(count, 4 * limits.pieces))
     sections: dict[str, Section] = {}
     for number, entry in enumerate(entries):
         section = _section(number, entry, limits)
@@ -194,6 +205,10 @@ def _section(number: int, entry: Any, limits: Limits) -> Section:
         raise CorruptArchive("the index", f"{where} has the size {size!r:.80}")
     if type(numbers) is not list or not numbers or len(numbers) % 2:
         raise CorruptArchive("the index", f"{where} has no list of offsets and sizes in pairs")
+    if len(numbers) > 2 * limits.pieces:
+        raise CorruptArchive(
+            "the index", f"{where} has {len(numbers) // 2} pieces, over the limit of {limits.pieces}"
+        )
     if not all(type(value) is int and 0 <= value < 2**63 for value in numbers):
         raise CorruptArchive(
             "the index", f"{where} has an offset or a size that is no int from 0 to 2**63 - 1"

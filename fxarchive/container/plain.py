@@ -36,6 +36,15 @@ def pack_plain(value: object, path: str, limits: Limits) -> bytes:
     return pack(canonical)
 
 
+def mapping_problems(value: object, path: str, limits: Limits) -> list[Problem]:
+    """All that keeps `value` from being one of the maps within the header; empty if nothing does."""
+    if type(value) is not dict:
+        return [Problem(path, f"is a {type(value).__qualname__}, not a dict")]
+    problems: list[Problem] = []
+    _canonical(value, path, 2, limits, problems)
+    return problems
+
+
 def unpack_plain(data: bytes, where: str, limits: Limits) -> Any:
     """Decode what `pack_plain` wrote.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import zstandard
@@ -27,7 +26,6 @@ _PIECE = MIB
 """What the compressor is fed at a time, so that its output does not depend on the cut of the chunks."""
 
 
-
 class Writable(Protocol):
     """A binary stream to write to, forward only."""
 
@@ -35,8 +33,7 @@ class Writable(Protocol):
         """Write what it can and say how many bytes; None means all."""
 
 
-@dataclass(frozen=True)
-class NewSection:
+class NewSection(NamedTuple):
     """A section to write.
 
     Args:
@@ -134,7 +131,7 @@ class _Output:
             done = self._stream.write(rest)
 
     def write_hashed(self, data: bytes | memoryview, digest: hashlib._Hash) -> None:
-        """Write and hash, one after the other: a thread for either costs more than it saves."""
+        """Write and hash, one after the other: hashing in a thread beside the write gained nothing."""
         digest.update(data)
         self.write(data)
 

@@ -30,7 +30,7 @@ def graphs() -> Iterator[Example]:
         yield build.__name__, *build()
 
 
-# --- networks ---------------------------------------------------------------------------------------------------------
+# --- networks ---
 
 
 class Residual(nn.Module):
@@ -42,7 +42,11 @@ class Residual(nn.Module):
         self.bn2 = nn.BatchNorm2d(out)
         self.relu = nn.ReLU(inplace=True)
         same = stride == 1 and channels == out
-        self.down = None if same else nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+        self.down = (
+            None
+            if same
+            else nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+        )
 
     def forward(self, x):
         y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
@@ -50,18 +54,24 @@ class Residual(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The layout of ResNet-18 with `width` channels in its first stage (64 in the paper) and `blocks` a stage."""
+    """The layout of ResNet-18: `width` channels in the first stage (64 in the paper), `blocks` a stage."""
 
     def __init__(self, width: int = 8, blocks: int = 1, classes: int = 10) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+            nn.Conv2d(3, width, 7, 2, 3, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2, 1),
         )
         stages = []
         for stage in range(4):
             out = width * 2**stage
             before = width if stage == 0 else out // 2
-            stages += [Residual(before, out, 1 if stage == 0 else 2), *(Residual(out, out) for _ in range(blocks - 1))]
+            stages += [
+                Residual(before, out, 1 if stage == 0 else 2),
+                *(Residual(out, out) for _ in range(blocks - 1)),
+            ]
         self.stages = nn.Sequential(*stages)
         self.pool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(width * 8, classes)
@@ -82,7 +92,9 @@ class Block(nn.Module):
     def forward(self, x):
         q, k, v = self.c_attn(self.ln_1(x)).chunk(3, dim=-1)
         batch, length, width = x.size(0), x.size(1), x.size(2)
-        q, k, v = (t.view(batch, length, self.n_head, width // self.n_head).transpose(1, 2) for t in (q, k, v))
+        q, k, v = (
+            t.view(batch, length, self.n_head, width // self.n_head).transpose(1, 2) for t in (q, k, v)
+        )
         scores = q @ k.transpose(-2, -1) * (1.0 / math.sqrt(self.c_proj.in_features // self.n_head))
         scores = scores.masked_fill(~self.bias[:length, :length], float("-inf"))
         mixed = (F.softmax(scores, dim=-1) @ v).transpose(1, 2).reshape(batch, length, width)
@@ -91,7 +103,7 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """A decoder with the layout of GPT-2; n_layer=12, n_embd=768, n_head=12 has its 124 million parameters."""
+    """A decoder laid out as GPT-2; n_layer=12, n_embd=768, n_head=12 has its 124 million parameters."""
 
     def __init__(self, n_layer: int, n_embd: int, n_head: int, vocabulary: int, block_size: int) -> None:
         super().__init__()
@@ -117,7 +129,11 @@ class BufferTracer(fx.Tracer):
 
 
 def gpt(
-    n_layer: int = 2, n_embd: int = 32, n_head: int | None = None, vocabulary: int = 50257, block_size: int = 1024
+    n_layer: int = 2,
+    n_embd: int = 32,
+    n_head: int | None = None,
+    vocabulary: int = 50257,
+    block_size: int = 1024,
 ) -> fx.GraphModule:
     """A GPT-2-like decoder under symbolic_trace, with tied weights and a slice that holds a node.
 
@@ -141,7 +157,7 @@ def chain(n_nodes: int, *, fake_meta: bool = False) -> fx.GraphModule:
 
     Args:
         n_nodes: how many calls.
-        fake_meta: give each node, the placeholder included, a FakeTensor `val` of its own, with its own storage.
+        fake_meta: give each node but the output a FakeTensor `val` of its own, with its own storage.
     """
     graph = fx.Graph()
     x = before = graph.placeholder("x")
@@ -159,7 +175,7 @@ def chain(n_nodes: int, *, fake_meta: bool = False) -> fx.GraphModule:
 
 
 def _fake_maker() -> Callable[[], FakeTensor]:
-    """Make equal FakeTensors thirty times faster than their constructor does, each with a storage of its own."""
+    """Make equal FakeTensors without the cost of their constructor, each with a storage of its own."""
     cpu = torch.device("cpu")
     first = FakeTensor(FakeTensorMode(), torch.empty(4, 8, device="meta"), cpu)
     subclass, state = torch.Tensor._make_subclass, vars(first)
@@ -174,7 +190,7 @@ def _fake_maker() -> Callable[[], FakeTensor]:
     return make
 
 
-# --- kinds of value ---------------------------------------------------------------------------------------------------
+# --- kinds of value ---
 
 
 def tied_decoder() -> tuple[fx.GraphModule, tuple[Any, ...]]:
@@ -222,7 +238,11 @@ class Mixed(nn.Module):
     def forward(self, x: torch.Tensor, factor: float = 2.0, *, mode: str = "sum") -> dict[str, Any]:
         y = self.again(self.linear(x)) * self.scale + self.part
         y = self.tower["b"](self.tower["a"](y)).clamp(min=self.limits["low"]).permute(1, 0)
-        return {"sum": y.sum(dim=0, keepdim=True), "list": [y.shape[0], y + self.list[1].unsqueeze(1)], "given": (factor, mode)}
+        return {
+            "sum": y.sum(dim=0, keepdim=True),
+            "list": [y.shape[0], y + self.list[1].unsqueeze(1)],
+            "given": (factor, mode),
+        }
 
 
 def mixed_calls() -> tuple[fx.GraphModule, tuple[Any, ...]]:
@@ -251,18 +271,24 @@ def constants() -> tuple[fx.GraphModule, tuple[Any, ...]]:
     graph = fx.Graph()
     x = graph.placeholder("x", type_expr=torch.Tensor)
     call = graph.call_function
-    filled = call(torch.full, ((2, 3), float("-inf")), {"dtype": torch.float64, "device": torch.device("cpu")})
+    filled = call(
+        torch.full, ((2, 3), float("-inf")), {"dtype": torch.float64, "device": torch.device("cpu")}
+    )
     nan = call(torch.full, ([2, 3], math.nan), {"layout": torch.strided, "requires_grad": False})
     turned = call(torch.mul, (x, complex(0.0, -1.5)))
     small = call(operator.mul, (x, -0.0))
     large = call(operator.add, (2**80, -1))
     cut = call(operator.getitem, (x, (slice(None, None, 2), Ellipsis, None, slice(0, 3, None))))
-    packed = graph.call_method("to", (x,), {"dtype": torch.bfloat16, "memory_format": torch.contiguous_format})
+    packed = graph.call_method(
+        "to", (x,), {"dtype": torch.bfloat16, "memory_format": torch.contiguous_format}
+    )
     size = call(operator.getitem, (graph.call_method("size", (cut,)), 0))
     sliced = call(operator.getitem, (x, slice(0, size, None)))
     text = call(getattr, (x, "ndim"))
     joined = call(torch.cat, ([cut, cut],), {"dim": 0})
-    graph.output((filled, nan, turned, small, large, [sliced, joined], {"packed": packed, "ndim": text}, range(3)))
+    graph.output(
+        (filled, nan, turned, small, large, [sliced, joined], {"packed": packed, "ndim": text}, range(3))
+    )
     return fx.GraphModule(nn.Module(), graph, class_name="Constants"), (torch.randn(4, 3),)
 
 
@@ -340,12 +366,16 @@ def dynamo_module() -> tuple[fx.GraphModule, tuple[Any, ...]]:
     module = _captured(block, torch.randn(2, 5, 16))
     names = dict(block.named_parameters()) | dict(block.named_buffers())
     x = torch.randn(2, 5, 16)
-    return module, tuple(_dynamo_input(node, names, x) for node in module.graph.nodes if node.op == "placeholder")
+    return module, tuple(
+        _dynamo_input(node, names, x) for node in module.graph.nodes if node.op == "placeholder"
+    )
 
 
 def _dynamo_input(node: fx.Node, tensors: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
     name = str(node.target)
-    matches = [t for key, t in tensors.items() if key.replace(".", "_modules_") in name.replace("__", "_").lower()]
+    matches = [
+        t for key, t in tensors.items() if key.replace(".", "_modules_") in name.replace("__", "_").lower()
+    ]
     shape = node.meta["example_value"].shape
     return next((t for t in matches if t.shape == shape), x if shape == x.shape else torch.ones(shape))
 

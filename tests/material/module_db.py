@@ -1,8 +1,8 @@
 """Graphs of every module in torch's own module database: called as a leaf, and traced through.
 
-`torch.testing._internal.common_modules.module_db` lists the classes of `torch.nn` with constructor and forward
-inputs. Each one is wrapped, put under `symbolic_trace` as one `call_module` node, and traced again with no leaf
-modules at all, which leaves functions and `get_attr` nodes that read its parameters.
+`torch.testing._internal.common_modules.module_db` lists the classes of `torch.nn` with constructor and
+forward inputs. Each one is wrapped, put under `symbolic_trace` as one `call_module` node, and traced again
+with no leaf modules at all, which leaves functions and `get_attr` nodes that read its parameters.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def traced(info: Any, samples: int = 1) -> Iterator[Traced | Refused]:
                 yield _trace(f"{name} {how}", module, inputs, tracer)
 
 
-def _instances(info: Any, training: bool, count: int) -> Iterator[tuple[Call, tuple[torch.Tensor, ...]] | Refused]:
+def _instances(
+    info: Any, training: bool, count: int
+) -> Iterator[tuple[Call, tuple[torch.Tensor, ...]] | Refused]:
     from torch.testing._internal.common_utils import set_rng_seed
 
     set_rng_seed(0)
@@ -93,7 +95,9 @@ def _instances(info: Any, training: bool, count: int) -> Iterator[tuple[Call, tu
             try:
                 inner = info.module_cls(*made.args, **made.kwargs)
                 call = Call(inner, given.args, given.kwargs).to(dtype).train(training)
-                leaves = [x for x in pytree.tree_leaves((given.args, given.kwargs)) if isinstance(x, torch.Tensor)]
+                leaves = [
+                    x for x in pytree.tree_leaves((given.args, given.kwargs)) if isinstance(x, torch.Tensor)
+                ]
                 inputs = tuple(x.detach().clone() for x in leaves)
                 call(*(x.clone() for x in inputs))
             except Exception as error:

@@ -1,7 +1,8 @@
 """Graphs of every operator in torch's own operator database, on torch's own sample inputs.
 
-`torch.testing._internal.common_methods_invocations.op_db` is what torch tests itself with: 702 entries in 2.13.
-Each sample is traced with `make_fx`, which records what the dispatcher sees: the graphs that compilers get.
+`torch.testing._internal.common_methods_invocations.op_db` is what torch tests itself with: 702 entries in
+2.13. Each sample is traced with `make_fx`, which records what the dispatcher sees: the graphs that
+compilers get.
 """
 
 from __future__ import annotations
@@ -67,6 +68,19 @@ def traced(op: Any, modes: Sequence[str] = ("real", "fake"), samples: int = 2) -
             continue
         for mode in modes:
             yield _trace(f"{name} {mode}", op, sample, mode)
+
+
+def has_symbols(module: GraphModule) -> bool:
+    """Say whether a graph holds sizes or numbers known only when it runs, as `nonzero` and `item` give."""
+    return any(map(_is_symbolic, (value for node in module.graph.nodes for value in node.meta.values())))
+
+
+def _is_symbolic(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return any(isinstance(size, torch.SymInt) for size in value.shape)
+    if isinstance(value, (tuple, list)):
+        return any(map(_is_symbolic, value))
+    return isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool))
 
 
 def _samples(op: Any, count: int) -> list[Any]:

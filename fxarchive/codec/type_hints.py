@@ -57,13 +57,16 @@ def _parts(value: Any) -> tuple[str, tuple[Any, ...] | None]:
         short = getattr(value, "_name", None) or getattr(getattr(value, "__origin__", None), "_name", None)
         name = f"typing.{short}"
     # a construct is kept only if what will be built from the parts is equal to it
-    if name is not None and (name in ORIGINS) and args and _equal(name, args, value):
+    if name in ORIGINS and _equal(name, args, value):
         return name, args
     raise Refused.because(f"the annotation {value!r} cannot be kept")
 
 
 def _equal(name: str, args: tuple[Any, ...], value: Any) -> bool:
-    built = _build(name, args)
+    try:
+        built = _build(name, args)
+    except TypeError:
+        return False
     return bool(built == value) and type(built) is type(value) and repr(built) == repr(value)
 
 
@@ -75,8 +78,6 @@ def _build(name: str, args: tuple[Any, ...]) -> Any:
         return built
     if name == "typing.Optional" and len(args) == 2:
         return typing.Optional[args[0]]
-    if name.endswith("Callable") and len(args) > 1:
-        return ORIGINS[name][list(args[:-1]), args[-1]]
     return ORIGINS[name][args if len(args) != 1 else args[0]]
 
 

@@ -1,0 +1,1 @@
+"""fxarchive measured against its peers, all in one run: ``python -m benchmarks``."""

@@ -1,0 +1,106 @@
+"""The objects that are saved and loaded: every peer of a workload gets the same one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+
+from tests.material.models import GPT, ResNet, chain
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is saved.
+
+    Attributes:
+        module: the graph, with weights unless they are omitted.
+        inputs: positional arguments to call it with, or None when it cannot be called (its weights are omitted).
+        program: what torch.export makes of the same model, for the one peer that takes nothing else.
+    """
+
+    module: fx.GraphModule
+    inputs: tuple[torch.Tensor, ...] | None
+    program: ExportedProgram | None = None
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return parameters and buffers by name, tied ones under their first name only, as safetensors asks."""
+        found: dict[str, torch.Tensor] = {}
+        seen: set[int] = set()
+        for name, tensor in [*self.module.named_parameters(), *self.module.named_buffers()]:
+            if tensor.untyped_storage().data_ptr() not in seen:
+                seen.add(tensor.untyped_storage().data_ptr())
+                found[name] = tensor.detach()
+        return found
+
+
+def build(name: str, *, quick: bool) -> Subject:
+    """Return the subject of a workload, the same at every call; ``quick`` makes it small."""
+    torch.manual_seed(0)
+    return _BUILDERS[name](quick)
+
+
+def _resnet(quick: bool) -> Subject:
+    model = (ResNet(8, 1) if quick else ResNet(64, 2, classes=1000)).eval()
+    inputs = (torch.randn(1, 3, 64, 64),)
+    return Subject(fx.symbolic_trace(model), inputs, torch.export.export(model, inputs, strict=False))
+
+
+def _gpt2(quick: bool) -> Subject:
+    vocabulary = 1000 if quick else 50257
+    model = (GPT(2, 64, 2, vocabulary, 64) if quick else GPT(12, 768, 12, vocabulary, 1024)).eval()
+    inputs = (torch.randint(0, vocabulary, (1, 16)),)
+    program = torch.export.export(model, inputs, strict=False)
+    return Subject(_plain(program), inputs, program)
+
+
+def _gpt2_graph(quick: bool) -> Subject:
+    return Subject(_gpt2(quick).module.to("meta"), None)
+
+
+def _plain(program: ExportedProgram) -> fx.GraphModule:
+    """Return the program as a GraphModule that takes the inputs of the model and holds its weights.
+
+    `ExportedProgram.module` gives such a module, but with a check of its inputs and with hooks, which
+    GraphPickler cannot keep.
+    """
+    module: Any = program.module()
+    for node in list(module.graph.nodes):
+        if node.op == "call_module" and node.target == "_guards_fn":
+            module.graph.erase_node(node)
+    return fx.GraphModule(module, module.graph)
+
+
+def _chain(*, fake_meta: bool) -> Callable[[bool], Subject]:
+    def build_chain(quick: bool) -> Subject:
+        module = chain(2_000 if quick else 100_000, fake_meta=fake_meta)
+        return Subject(module, (torch.randn(4, 8),))
+
+    return build_chain
+
+
+_BUILDERS: dict[str, Callable[[bool], Subject]] = {
+    "resnet": _resnet,
+    "gpt2": _gpt2,
+    "gpt2-graph": _gpt2_graph,
+    "chain100k": _chain(fake_meta=False),
+    "chain100k-fake": _chain(fake_meta=True),
+}
+
+
+def smallest() -> Subject:
+    """Return a subject of a few nodes, to be saved and loaded before anything is measured: it brings the imports in."""
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+    inputs = (torch.ones(1, 2),)
+    program = torch.export.export(model, inputs, strict=False)
+    return Subject(_plain(program), inputs, program)
+
+
+def silence() -> None:
+    """Hide the warnings of the peers: they are not what is measured."""
+    warnings.simplefilter("ignore")

@@ -1,0 +1,68 @@
+"""The verbs, each imported when it is used, and what ends every call: exit codes and closed pipes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from fxarchive._version import __version__
+
+VERBS = ("inspect", "show", "verify")
+"""Each is a module of this package with a `click.Command` called ``command``."""
+
+GOOD, BAD_FILE, USAGE = 0, 1, 2
+"""Exit codes."""
+
+INTERRUPTED, CLOSED_PIPE = 130, 141
+"""Exit codes that a shell gives for the signals SIGINT and SIGPIPE."""
+
+
+class Verbs(click.Group):
+    """A group whose commands are modules that are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        found: click.Command = import_module(f"fxarchive.cli.{cmd_name}").command
+        return found
+
+
+@click.command(
+    cls=Verbs,
+    name="fxarchive",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 all good, 1 a file is bad or cannot be read, 2 wrong usage.",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def command() -> None:
+    """Keep torch.fx graphs on disk for years: look into archives and check them.
+
+    FILE is a path or an fsspec URL such as s3://bucket/model.fxa.
+    """
+
+
+def run(args: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    try:
+        try:
+            code = command.main(list(args), prog_name="fxarchive", standalone_mode=False)
+        except click.exceptions.Exit as stop:
+            code = stop.exit_code
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the interpreter flushes stdout once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+    return code if isinstance(code, int) else GOOD

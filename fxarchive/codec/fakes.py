@@ -1,0 +1,342 @@
+"""FakeTensors, as columns: most are one number each, the row of their description.
+
+`descriptions` holds what distinct FakeTensors look like, `fakes` which of them each is, and for the few
+that share a storage, are views, or carry more, sparse columns. `spec/schema-2-tensors.md` gives every
+field. After loading all of them are in one FakeTensorMode: the caller's, or one made when it is needed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+from fxarchive.codec import descriptions
+from fxarchive.codec.decoder import Decoder
+from fxarchive.codec.descriptions import Description
+from fxarchive.codec.encoder import Encoder, Refused
+from fxarchive.codec.fast import fakes as fast
+from fxarchive.codec.geometry import reason
+from fxarchive.codec.history import add_history, check_view, view_of
+from fxarchive.codec.tensors import decode_attributes, encode_attributes, row_of_tensor, tensor_of_row
+from fxarchive.document import Value
+from fxarchive.errors import InvalidDocument
+
+EXTRAS = ("storage", "base", "constant", "grad", "attributes")
+"""Columns ``[rows, values]`` of the FakeTensors that have one."""
+
+
+# encoding
+
+
+class FakeTable:
+    """The FakeTensors met so far in one encoding."""
+
+    def __init__(self, enc: Encoder) -> None:
+        self.enc = enc
+        self.rows: dict[int, int] = {}
+        self.owners: dict[int, int] = {}
+        """Address of a storage -> the first row over it."""
+        self.described: dict[Any, int] = {}
+        self.columns = enc.document["fakes"]
+        self.description: list[int] = self.columns.setdefault("description", [])
+        self.state_length = len(state_of_fakes())
+        self.alive: list[Any] = []
+
+    def add(self, fake: Any) -> int:
+        """Give ``fake`` a row."""
+        state = fake.__dict__
+        base, grad = fake._base, fake._grad
+        plain = base is None and grad is None and len(state) == self.state_length and not fake._backward_hooks
+        if not plain:
+            self._check(fake, base)
+        if state["constant"] is not None or state["real_tensor"] is not None:
+            plain = False
+            if state["real_tensor"] is not None:
+                raise Refused.because(
+                    "a FakeTensor with a real_tensor (propagate_real_tensors) cannot be kept; set it to None"
+                )
+        if base is not None:
+            base_row = self.row(base)
+        owner = None
+        try:
+            storage = fake.untyped_storage()
+        except (NotImplementedError, RuntimeError):
+            # sparse layouts have none, others are refused by name
+            description = descriptions.encode_sparse(self.enc, fake, self.described)
+        else:
+            address = storage._cdata
+            owner = self.owners.get(address)
+            nbytes = None if owner is not None else storage.nbytes()
+            description = descriptions.encode_strided(self.enc, fake, nbytes, self.described)
+            if owner is None:
+                self.owners[address] = len(self.description)
+        row = self.rows[id(fake)] = len(self.description)
+        self.description.append(description)
+        self.alive.append(fake)
+        if base is not None:
+            self._put("base", row, base_row)
+        elif owner is not None:
+            self._put("storage", row, owner)
+        if not plain:
+            self._encode_extras(fake, row, grad)
+        return row
+
+    def row(self, fake: Any) -> int:
+        """Return the row of ``fake``, whose type is checked here."""
+        if type(fake) is not FakeTensor:
+            raise Refused.because(
+                f"a view of a {type(fake).__qualname__} cannot be kept as a FakeTensor; use .detach()"
+            )
+        found = self.rows.get(id(fake))
+        return self.add(fake) if found is None else found
+
+    def _check(self, fake: Any, base: Any) -> None:
+        if fake._backward_hooks or getattr(fake, "_post_accumulate_grad_hooks", None):
+            raise Refused.because(
+                "a FakeTensor with hooks cannot be kept, since hooks are code; remove them with their handles"
+            )
+        if fake._grad is not None and not fake.is_leaf:
+            raise Refused.because(
+                "a FakeTensor that retains the gradient of a computed value cannot be kept; use .detach()"
+            )
+        if base is not None:
+            check_view(fake, base)
+
+    def _put(self, column: str, row: int, value: Any) -> None:
+        rows, values = self.columns.setdefault(column, [[], []])
+        rows.append(row)
+        values.append(value)
+
+    def _encode_extras(self, fake: Any, row: int, grad: Any) -> None:
+        try:
+            if fake.constant is not None:
+                self._put("constant", row, row_of_tensor(self.enc, fake.constant, keep=True))
+            if grad is not None:
+                self._put("grad", row, self.enc.items([grad], lambda i: ".grad")[0])
+            attributes = {name: value for name, value in vars(fake).items() if not is_state(name)}
+            if attributes:
+                self._put("attributes", row, encode_attributes(self.enc, attributes))
+        except Refused:
+            del self.rows[id(fake)]  # so that each place that holds it is named
+            raise
+
+
+def encode_fake(enc: Encoder, fake: Any) -> Value:
+    """Return ``["fake", row]``.
+
+    Raises:
+        Refused: it has sizes that are symbols, or something on it cannot be kept.
+    """
+    table: FakeTable | None = enc.__dict__.get("_fakes")
+    if table is None:
+        table = enc.__dict__["_fakes"] = FakeTable(enc)
+    row = table.rows.get(id(fake))
+    return ["fake", table.add(fake) if row is None else row]
+
+
+def reads() -> AbstractContextManager[Any]:
+    """Return a context in which attributes of tensors are read fast; encoding inside it halves its time."""
+    return fast.reads()
+
+
+@functools.cache
+def state_of_fakes() -> frozenset[str]:
+    """Return the names of the attributes that every FakeTensor of the running torch has."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    return frozenset(vars(FakeTensor(mode, torch.empty(0, device="meta"), torch.device("cpu"))))
+
+
+def is_state(name: str) -> bool:
+    """Whether FakeTensor itself uses the attribute ``name``: state, memoized results, how it came about."""
+    return name in state_of_fakes() or "_memo" in name or name in ("_debug_trace", "_is_param")
+
+
+# decoding
+
+
+class FakeReader:
+    """The tables of FakeTensors of one document, checked, and what each description makes."""
+
+    def __init__(self, dec: Decoder) -> None:
+        self.dec = dec
+        columns: Any = dec.document["fakes"]
+        if type(columns) is not dict or not columns.keys() <= {"description", *EXTRAS}:
+            raise InvalidDocument("fakes", "it is not the columns of FakeTensors")
+        self.description = self._rows_of(
+            "fakes.description", columns.get("description", []), len(dec.document["descriptions"])
+        )
+        count = len(self.description)
+        self.extras: dict[str, dict[int, Any]] = {}
+        for name in EXTRAS:
+            column = columns.get(name, [[], []])
+            if (
+                type(column) is not list
+                or list(map(type, column)) != [list, list]
+                or len(column[0]) != len(column[1])
+            ):
+                raise InvalidDocument(f"fakes.{name}", "it is not a list of rows and a list of values")
+            self.extras[name] = dict(
+                zip(self._rows_of(f"fakes.{name}", column[0], count), column[1], strict=True)
+            )
+        self.special = frozenset().union(*self.extras.values())
+        self.known: dict[int, Any] = dec.objects.setdefault("fakes", {})
+        self.makers: dict[int, Callable[[], Any]] = {}
+        self.described: dict[int, Description] = {}
+        if dec.fake_mode is None:
+            dec.fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self.mode = dec.fake_mode
+
+    @staticmethod
+    def _rows_of(where: str, rows: Any, count: int) -> list[int]:
+        if (
+            type(rows) is not list
+            or set(map(type, rows)) - {int}
+            or (rows and not 0 <= min(rows) <= max(rows) < count)
+        ):
+            raise InvalidDocument(where, f"it is not a list of rows below {count}")
+        return rows
+
+    def fakes(self, rows: Any) -> list[Any]:
+        """Return the FakeTensors of ``rows``."""
+        self._rows_of("a column of FakeTensors", rows, len(self.description))
+        known, makers, description, special = self.known, self.makers, self.description, self.special
+        out: list[Any] = []
+        with ExitStack() as stack:
+            fresh = False
+            for row in rows:
+                fake = known.get(row)
+                if fake is None:
+                    if not fresh:
+                        stack.enter_context(torch.inference_mode(False))
+                        fresh = True
+                    if row in special:
+                        fake = self._special(row)
+                    else:
+                        make = makers.get(description[row])
+                        fake = self._first(description[row]) if make is None else make()
+                    known[row] = fake
+                out.append(fake)
+        return out
+
+    def describe(self, at: int) -> Description:
+        """Return the description in row ``at``, checked."""
+        found = self.described.get(at)
+        if found is None:
+            entry = self.dec.document["descriptions"][at]
+            found = self.described[at] = descriptions.decode(self.dec, entry, f"descriptions[{at}]")
+        return found
+
+    def _first(self, at: int) -> Any:
+        """Build the first FakeTensor of a description, and settle how the others are made."""
+        description = self.describe(at)
+        mode = self.mode
+
+        def official() -> Any:
+            return descriptions.build(description, mode)
+
+        first = official()
+        make = None
+        if description.is_simple:
+            leaf_grad = description.requires_grad and description.is_leaf
+            make = fast.copier(first, mode, description.size, description.stride, leaf_grad)
+        if make is not None and description.requires_grad and not description.is_leaf:
+            bare = fast.copier(first, mode, description.size, description.stride, False)
+            make = None if bare is None else lambda: add_history(bare(), mode)
+        self.makers[at] = official if make is None else make
+        return first
+
+    def _special(self, row: int) -> Any:
+        """Build one that shares a storage, is a view, or carries more."""
+        where = f"fakes[{row}]"
+        extras = {name: column[row] for name, column in self.extras.items() if row in column}
+        description = self.describe(self.description[row])
+        if "base" in extras:
+            base = self._earlier(row, extras["base"], where)
+            fake = view_of(base, description, self.mode, where)
+        elif "storage" in extras:
+            owner = self._earlier(row, extras["storage"], where)
+            if description.sparse is not None:
+                raise InvalidDocument(where, "a sparse FakeTensor has no storage to share")
+            try:
+                storage = owner.untyped_storage()
+            except (NotImplementedError, RuntimeError):
+                raise InvalidDocument(where, "it shares the storage of a FakeTensor that has none") from None
+            fake = descriptions.build(description, self.mode, storage, where)
+        else:
+            fake = descriptions.build(description, self.mode)
+        if "constant" in extras:
+            fake.constant = self._constant(extras["constant"], fake, where)
+        if "grad" in extras or "attributes" in extras:
+            self.dec.later(lambda: self._fill(fake, extras, where))
+        return fake
+
+    def _earlier(self, row: int, other: Any, where: str) -> Any:
+        if type(other) is not int or not 0 <= other < row:
+            raise InvalidDocument(where, f"it refers to row {other!r}, which is not an earlier one")
+        # an owner owns its storage and a base is no view, so this goes two deep at most
+        if other in self.extras["base"] or (
+            other in self.extras["storage"] and row not in self.extras["base"]
+        ):
+            raise InvalidDocument(where, f"it refers to row {other}, which refers to another itself")
+        found = self.known.get(other)
+        if found is None:
+            found = self.known[other] = self._special(other) if other in self.special else self._plain(other)
+        return found
+
+    def _plain(self, row: int) -> Any:
+        make = self.makers.get(self.description[row])
+        return self._first(self.description[row]) if make is None else make()
+
+    def _constant(self, row: Any, fake: Any, where: str) -> torch.Tensor:
+        constant = tensor_of_row(self.dec, row)
+        if constant.dtype is not fake.dtype or constant.shape != fake.shape or constant.is_meta:
+            raise InvalidDocument(where, "its constant does not fit it")
+        return constant
+
+    def _fill(self, fake: Any, extras: dict[str, Any], where: str) -> None:
+        if "attributes" in extras:
+            vars(fake).update(decode_attributes(self.dec, extras["attributes"], _Reserved(), where))
+        if "grad" in extras:
+            grad = self.dec.value(extras["grad"])
+            try:
+                fake.grad = grad
+            except (RuntimeError, TypeError) as error:
+                raise InvalidDocument(where, f"its grad does not fit ({reason(error)})") from None
+
+
+class _Reserved(frozenset[str]):
+    """The names that FakeTensor itself uses."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and is_state(name)
+
+
+def decode_fakes(dec: Decoder, rows: Any) -> list[Any]:
+    """Return the FakeTensors of ``rows``: the same object for the same row.
+
+    Args:
+        dec: the decoder; it is given a FakeTensorMode if it has none.
+        rows: rows of the columns of `fakes`, from the file.
+
+    Raises:
+        InvalidDocument: a row breaks a rule of `spec/schema-2-tensors.md`.
+    """
+    reader: FakeReader | None = vars(dec).get("_fakes")
+    if reader is None:
+        reader = vars(dec)["_fakes"] = FakeReader(dec)
+    return reader.fakes(rows)
+
+
+def decode_fake(dec: Decoder, tagged: Value) -> Any:
+    """Return the FakeTensor of ``["fake", row]``."""
+    return decode_fakes(dec, tagged[1:])[0]
+
+
+ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {FakeTensor: encode_fake}
+ENCODE_WHERE: list[tuple[Callable[[Any], bool], Callable[[Encoder, Any], Value]]] = []
+DECODE: dict[str, Callable[[Decoder, Any], Any]] = {"fake": decode_fake}

@@ -1,0 +1,161 @@
+"""What of a `torch.nn.Module` cannot be kept: classes, hooks, and names that would replace code.
+
+The same rules hold for what is saved and for what a file asks to put into a module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import torch
+from torch.fx import GraphModule
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from fxarchive.codec.encoder import Refused
+from fxarchive.codec.graph_modules import kept_names, refuse_subclass
+from fxarchive.errors import Problem
+
+_STATE_METHODS = (
+    "__getstate__",
+    "__setstate__",
+    "__reduce__",
+    "__reduce_ex__",
+    "__getnewargs__",
+    "__getnewargs_ex__",
+)
+
+COMPILED = "_compiled_call_impl"
+
+_PLAIN_DUNDERS = frozenset({"__constants__", "__overloads__"})
+"""Names of plain data that torch.jit reads from a module; scripting a module leaves the second in it."""
+
+_REMOVE_HOOK = {
+    "WeightNorm": "torch.nn.utils.remove_weight_norm(module)",
+    "SpectralNorm": "torch.nn.utils.remove_spectral_norm(module)",
+    "BasePruningMethod": "torch.nn.utils.prune.remove(module, name)",
+}
+
+
+@cache
+def first_values() -> dict[str, Any]:
+    """Return what every `torch.nn.Module` of the running torch holds at first; releases differ in hooks."""
+    return vars(torch.nn.Module())
+
+
+def refuse_class(module: torch.nn.Module) -> None:
+    """Raise `Refused` if modules of this class cannot be rebuilt from what they hold."""
+    cls = type(module)
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    if isinstance(module, GraphModule):
+        refuse_subclass(module)
+        return
+    if isinstance(module, torch.jit.ScriptModule):
+        raise Refused.because(
+            f"a {name} holds TorchScript code; save the Python module that it was made from"
+        )
+    if name == "torch._dynamo.eval_frame.OptimizedModule":
+        raise Refused.because(
+            "it was made by torch.compile; save the module that it was made from (module._orig_mod)"
+        )
+    if isinstance(module, torch.nn.parallel.DistributedDataParallel):
+        raise Refused.because("it is bound to a process group; save the module in it (module.module)")
+    if cls.__module__ == "torch.export.unflatten":
+        raise Refused.because(
+            f"a {name} is made from an ExportedProgram; save that and unflatten it after loading"
+        )
+    if torch.nn.utils.parametrize.is_parametrized(module):
+        raise Refused.because(
+            "it is parametrized, so its class was made in this process; "
+            "call torch.nn.utils.parametrize.remove_parametrizations first"
+        )
+    if isinstance(module, LazyModuleMixin) and "_initialize_hook" in vars(module):
+        raise Refused.because(
+            "its parameters have no shape before its first call; call the model once with an input"
+        )
+    for base in cls.__mro__:
+        if base.__module__.startswith("torch.nn.") or base is object:
+            continue  # torch's own only fill in what archives of old releases lack
+        for method in _STATE_METHODS:
+            if method in vars(base):
+                raise Refused.because(
+                    f"{base.__qualname__}.{method} would have to run to rebuild it; save its state_dict() "
+                    "instead, or take the method away if the attributes of the module are all that it needs"
+                )
+        slots = vars(base).get("__slots__", ())
+        if set([slots] if isinstance(slots, str) else slots) - {"__dict__", "__weakref__"}:
+            raise Refused.because(
+                f"{base.__qualname__} keeps attributes in __slots__; keep them in the instance"
+            )
+
+
+def hooks(held: dict[str, Any]) -> Iterator[Problem]:
+    """Find what a module keeps, has no place in a record and is not at its first value: the hooks.
+
+    Flags beside hooks (`_forward_hooks_with_kwargs` and the like) mean nothing without them and are passed over.
+    """
+    known = {
+        "training",
+        "_parameters",
+        "_buffers",
+        "_modules",
+        "_non_persistent_buffers_set",
+        "_is_full_backward_hook",
+    }
+    for name, first in first_values().items():
+        value = held.get(name, first)
+        if name in known or value == first:
+            continue
+        hooks = value if isinstance(value, dict) else {}
+        called = {key: hook for key, hook in hooks.items() if callable(hook)}
+        for key, hook in called.items():
+            yield Problem(
+                f".{name}[{key!r}]",
+                f"the hook {_shown(hook)} is code and code is never stored; {_remedy(name, hook)}",
+            )
+        if not called and not name.endswith(("_with_kwargs", "_always_called")):
+            yield Problem(
+                f".{name}",
+                "torch.nn.Module keeps something here that fxarchive does not know; reset it first",
+            )
+
+
+def _shown(hook: Any) -> str:
+    hook = getattr(hook, "hook", hook)  # torch wraps some
+    return getattr(hook, "__qualname__", None) or type(hook).__qualname__
+
+
+def _remedy(name: str, hook: Any) -> str:
+    hook = getattr(hook, "hook", hook)
+    for cls in type(hook).__mro__:
+        if cls.__module__.startswith("torch.nn.utils.") and cls.__qualname__ in _REMOVE_HOOK:
+            return f"call {_REMOVE_HOOK[cls.__qualname__]} first"
+    return f"remove it first with the handle of its registration, or all of them with module.{name}.clear()"
+
+
+def is_member_name(name: Any) -> bool:
+    """Whether `torch.nn.Module` could register a parameter, a buffer or a module under ``name``."""
+    return type(name) is str and name != "" and "." not in name
+
+
+def why_not_an_attribute(cls: type, name: Any) -> str | None:
+    """Say why no instance of ``cls`` may hold an attribute ``name`` of its own, or return None if one may.
+
+    An attribute must not take the place of a method, a property or anything that torch keeps.
+    """
+    if type(name) is not str:
+        return "it is not a string"
+    if name.startswith("__") and name.endswith("__") and name not in _PLAIN_DUNDERS:
+        return "it has a meaning to the interpreter"
+    if name == COMPILED:
+        return f"it holds what module.compile() made; set module.{COMPILED} to None"
+    if name in first_values() or (issubclass(cls, GraphModule) and name in kept_names()):
+        return "torch keeps something else under it"
+    for base in cls.__mro__:
+        if name in vars(base):
+            hidden = vars(base)[name]
+            if callable(hidden) or hasattr(type(hidden), "__get__"):
+                return f"it takes the place of {base.__qualname__}.{name}; define it in a class instead"
+            return None
+    return None

@@ -1,0 +1,247 @@
+"""The facts of a record of ``environments`` put into a `ShapeEnv`: a new one, or the one of the caller's FakeTensorMode.
+
+Into the caller's environment the facts are merged. A symbol of the same name that is there already must be the same
+thing: backed, with the same assumptions and hint, from the same source, as torch itself would take it; otherwise the
+archive does not fit into that environment and nothing of it is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import sympy
+from sympy.logic.boolalg import Boolean
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import RuntimeAssert, ShapeEnv, ShapeGuard, SLoc, ValueRangesSLoc
+from torch.utils._traceback import CapturedTraceback
+
+from fxarchive.codec.decoder import Decoder
+from fxarchive.codec.expressions import Built, built
+from fxarchive.codec.fast import shape_env_names as names
+from fxarchive.codec.records import Record, read_record
+from fxarchive.codec.sources import source_of_text, source_text
+from fxarchive.document import Value
+from fxarchive.errors import FakeModeConflict, InvalidDocument
+
+_LOCATION = "archive"
+
+
+@dataclass
+class _Restored:
+    """What one decoding has restored so far."""
+
+    callers: Any
+    """The FakeTensorMode of the caller, or None."""
+    modes: dict[int | None, Any] = field(default_factory=dict)
+    environments: dict[int, Any] = field(default_factory=dict)
+
+
+_RESTORED: WeakKeyDictionary[Decoder, _Restored] = WeakKeyDictionary()
+
+
+def _restored(dec: Decoder) -> _Restored:
+    found = _RESTORED.get(dec)
+    if found is None:
+        found = _RESTORED[dec] = _Restored(dec.fake_mode)
+    return found
+
+
+def fake_mode(dec: Decoder, environment: int | None = None) -> Any:
+    """Return the FakeTensorMode that FakeTensors join, made on first need.
+
+    Args:
+        dec: the decoder; its `fake_mode` is the caller's, or is set here.
+        environment: row of the environment whose symbols the FakeTensors have; None for static ones, which join the
+            mode of the first environment.
+
+    Raises:
+        InvalidDocument, FakeModeConflict: see `decode_shape_env`.
+    """
+    held = _restored(dec)
+    if held.callers is not None:
+        if environment is not None:
+            decode_shape_env(dec, environment)
+        return held.callers
+    if environment is None and dec.document.get("symbolic") is not None and built(dec).environments:
+        environment = 0
+    mode = held.modes.get(environment)
+    if mode is None:
+        env = ShapeEnv() if environment is None else decode_shape_env(dec, environment)
+        mode = held.modes[environment] = FakeTensorMode(shape_env=env, allow_non_fake_inputs=True)
+        if not environment:
+            dec.fake_mode = mode
+    return mode
+
+
+@contextmanager
+def restoring(dec: Decoder) -> Iterator[None]:
+    """Keep torch from adding guards to the environments while FakeTensors with symbolic sizes are built."""
+    env = fake_mode(dec).shape_env
+    if env is None:
+        yield
+        return
+    with env.suppress_guards():
+        yield
+
+
+def decode_shape_env(dec: Decoder, row: Any) -> Any:
+    """Return the ShapeEnv of ``row`` of ``environments``, all its facts in place.
+
+    Raises:
+        InvalidDocument: the record breaks a rule of its schema.
+        FakeModeConflict: the caller's FakeTensorMode cannot take the symbols.
+    """
+    held, tables = _restored(dec), built(dec)
+    if type(row) is not int or not 0 <= row < len(tables.environments):
+        raise InvalidDocument("an environment", f"there is no environment {row!r:.40}")
+    env = held.environments.get(row)
+    if env is None:
+        record = read_record(tables, row)
+        if held.callers is None:
+            env = ShapeEnv(**_settings(record))
+        else:
+            env = _environment_of(held.callers)
+        held.environments[row] = env
+        try:
+            _put(env, record, tables, fresh=held.callers is None)
+        except (AssertionError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+            raise InvalidDocument(record.where, f"torch cannot take its facts ({error!r:.160})") from error
+    return env
+
+
+def decode_shape_env_value(dec: Decoder, tagged: Value) -> Any:
+    return decode_shape_env(dec, tagged[1])
+
+
+def _environment_of(mode: Any) -> Any:
+    if mode.shape_env is None:
+        raise FakeModeConflict("it has no ShapeEnv, and the archive holds symbolic shapes")
+    return mode.shape_env
+
+
+def _settings(record: Record) -> dict[str, bool]:
+    settings = {name: value for name, value in record.settings.items() if name in names.known_settings()}
+    if record.release <= (2, 8) < names.RELEASE:
+        # export set this through 2.8; in later releases it would keep `x == hint` from specializing
+        settings["prefer_deferred_runtime_asserts_over_guards"] = False
+    return settings
+
+
+def _put(env: Any, record: Record, tables: Built, fresh: bool) -> None:
+    known = set() if fresh else _check_shared(env, record)
+    new = {symbol for symbol in record.symbols if symbol not in known}
+    _put_symbols(env, record, known, fresh)
+    for symbol, target in record.replacements:
+        held = env.replacements.setdefault(symbol, target)
+        if held != target:
+            raise FakeModeConflict(f"its ShapeEnv replaces {symbol} by {held} and the archive by {target}")
+    env.unbacked_renamings.update(record.renamings)
+    env.divisible.update(record.divisible)
+    env.size_like.update(record.size_like)
+    for name, least in zip(names.COUNTERS, record.counters, strict=True):
+        names.advance_counter(env, name, least)
+    numbers = set(record.numbers) | {
+        number for symbol in record.symbols if (number := _number_of(symbol)) is not None
+    }
+    names.reserve_numbers(env, numbers, {symbol.name for symbol in record.symbols})
+    names.replacements_changed(env)
+    _put_guards(env, record, fresh)
+    _put_optional(env, record, new)
+    if fresh:
+        env.frozen, env.runtime_asserts_frozen = record.frozen
+    names.replacements_changed(env)
+
+
+def _put_symbols(env: Any, record: Record, known: set[Any], fresh: bool) -> None:
+    hints = names.hints(env)
+    for symbol, hint in record.hints:
+        hints.setdefault(symbol, hint)
+    for symbol, value_range in record.ranges:
+        env.var_to_range[symbol] = env.var_to_range[symbol] & value_range if symbol in known else value_range
+        if symbol not in env.var_to_range_sloc:
+            # guards change these objects, so each symbol has its own; the first field must be a text through 2.12
+            env.var_to_range_sloc[symbol] = ValueRangesSLoc(SLoc(_LOCATION, None), SLoc(_LOCATION, None))
+    for symbol, texts in record.sources:
+        if symbol not in known:
+            env.var_to_sources[symbol] = [source_of_text(text) for text in texts]
+    for text, symbol in record.inputs:
+        env.source_to_var.setdefault(text, symbol)
+    for size, symbol in record.shared_sizes:
+        env.val_to_var.setdefault(size, symbol)
+    for symbol, order in record.allocated:
+        env.unbacked_alloc_order[symbol] = order if fresh else len(env.unbacked_alloc_order)
+    for symbol, count in record.guard_counts:
+        env.symbol_guard_counter[symbol] = max(count, env.symbol_guard_counter[symbol])
+
+
+def _put_guards(env: Any, record: Record, fresh: bool) -> None:
+    held = set() if fresh else {guard.expr for guard in env.guards}
+    for expression, size_oblivious in record.guards:
+        if expression not in held:
+            env.guards.append(ShapeGuard(expression, SLoc(_LOCATION, None), size_oblivious=size_oblivious))
+            _learn(env, expression)
+    for symbol, asserts in record.asserts:
+        there = env.deferred_runtime_asserts.setdefault(symbol, [])
+        stated = {held.expr for held in there}
+        for expression, message in asserts:
+            if fresh or expression not in stated:
+                there.append(RuntimeAssert(expression, message, CapturedTraceback.extract()))
+                env.num_deferred_runtime_asserts += 1
+                _learn(env, expression)
+
+
+def _learn(env: Any, expression: Any) -> None:
+    if isinstance(expression, Boolean) and expression not in (sympy.true, sympy.false):
+        env.axioms.update(dict(env.get_implications(expression)))
+
+
+def _put_optional(env: Any, record: Record, new: set[Any]) -> None:
+    """Facts that some releases have no place for; there they mean nothing."""
+    env.pending_fresh_unbacked_symbols.extend(record.pending)
+    names.optional(env, "ignorable_fresh_unbacked_symbols", []).extend(record.ignorable)
+    inputs = names.optional(env, "unbacked_inputs", set())
+    for symbol in record.unbacked_inputs:
+        inputs.add(symbol)
+    names.optional(env, "var_to_hint_override", {}).update(record.hint_overrides)
+    names.real_values(env).update(record.real_values)
+    names.optional(env, "exclusion_constraints", []).extend(
+        pair for pair in record.excluded if pair[0] in new
+    )
+    names.optional(env, "_shape_id_to_unbacked_symbol", {}).update(record.shape_ids)
+    names.optional(env, "name_to_symbol", {}).update({symbol.name: symbol for symbol in record.symbols})
+
+
+def _number_of(symbol: Any) -> int | None:
+    """Return the number in the name of a backed symbol (``s12``, ``zf3``), which new symbols must not get."""
+    for prefix in ("zf", "s"):
+        digits = symbol.name.removeprefix(prefix)
+        if digits != symbol.name and digits.isdecimal() and len(digits) < 7:
+            return int(digits)
+    return None
+
+
+def _check_shared(env: Any, record: Record) -> set[Any]:
+    """Return the symbols that the caller's environment has already; refuse those that are something else there."""
+    hints = names.hints(env)
+    there = {symbol.name: symbol for held in (hints, env.var_to_range, env.var_to_sources) for symbol in held}
+    recorded_hints, recorded_sources = dict(record.hints), dict(record.sources)
+    shared: set[Any] = set()
+    for symbol in record.symbols:
+        other = there.get(symbol.name)
+        if other is None:
+            continue
+        texts = [source_text(source) for source in env.var_to_sources.get(other, [])]
+        same = (
+            other == symbol
+            and symbol in recorded_hints
+            and recorded_hints[symbol] == hints.get(symbol)
+            and recorded_sources.get(symbol, [])[:1] == texts[:1]
+        )
+        if not same:
+            raise FakeModeConflict(f"its ShapeEnv holds another symbol {symbol.name}")
+        shared.add(symbol)
+    return shared

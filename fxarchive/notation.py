@@ -1,0 +1,223 @@
+"""Values of a document as text for people: one line, bounded, and safe to print on a terminal.
+
+A document need not have been audited: references may lead in circles, equal parts may multiply, names may hold the
+escape sequences of a terminal. What does not fit the schema at all is an error; use this within `tables.reading`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fxarchive.document import Value
+from fxarchive.tables import TensorFacts, device_name, entry, holes, parts, resolved, tensor_facts
+
+MOST_ITEMS = 2000
+"""Parts of one value that are written before an ellipsis stands for the rest."""
+
+DEEPEST = 64
+"""Levels of nesting that are written."""
+
+_SHORT_DTYPES = {
+    "float16": "f16", "float32": "f32", "float64": "f64", "bfloat16": "bf16", "complex32": "c32", "complex64": "c64",
+    "complex128": "c128", "bool": "b8", "uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64", "int8": "i8",
+    "int16": "i16", "int32": "i32", "int64": "i64",
+}  # fmt: skip
+"""The abbreviations of `torch.utils._dtype_abbrs`, for the dtypes that every release has."""
+
+_UNSAFE = re.compile(r"[^ -~]")
+
+
+def escaped(text: str) -> str:
+    r"""Return ``text`` with every character that a terminal may act on written as an escape; letters of any script stay.
+
+    >>> print(escaped("naïve\x1b[31m\n"))
+    naïve\x1b[31m\n
+    """
+    if text.isprintable():
+        return text
+    return _UNSAFE.sub(lambda found: found[0] if found[0].isprintable() else repr(found[0])[1:-1], text)
+
+
+def clipped(text: str, most: int) -> str:
+    """Return ``text``, or its first ``most`` - 1 characters and an ellipsis.
+
+    >>> clipped("abcdef", 4)
+    'abc…'
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def short_dtype(name: str) -> str:
+    """Return the usual short form of a dtype's name.
+
+    >>> short_dtype("float32"), short_dtype("float8_e4m3fn")
+    ('f32', 'float8_e4m3fn')
+    """
+    return _SHORT_DTYPES.get(name, name)
+
+
+def tensor_text(facts: TensorFacts) -> str:
+    """Return dtype, sizes and, where it is not the CPU, the device of a tensor.
+
+    >>> tensor_text(TensorFacts("float32", (2, 3), "cuda:0"))
+    'f32[2, 3]@cuda:0'
+    """
+    sizes = ", ".join(map(str, facts.shape))
+    place = "" if facts.device in (None, "cpu") else f"@{facts.device}"
+    return escaped(f"{short_dtype(facts.dtype)}[{sizes}]{place}")
+
+
+def target_name(document: Any, row: Any) -> str:
+    """Return the name of a row of `targets` as torch prints it in a graph: ``aten.add.Tensor``, ``operator.getitem``."""
+    kind, name = entry(document, "targets", row)[:2]
+    return escaped(printed_name(kind, name))
+
+
+def printed_name(kind: str, name: str) -> str:
+    """Return how torch prints the operator, function or class ``name`` of a kind of row in `targets`.
+
+    >>> printed_name("operator", "aten::relu"), printed_name("higher_order", "cond")
+    ('aten.relu.default', 'higher_order.cond')
+    """
+    if kind == "operator":
+        dotted = name.replace("::", ".")
+        return dotted if "." in name else f"{dotted}.default"
+    if kind == "packet":
+        return name.replace("::", ".")
+    if kind == "higher_order":
+        return f"higher_order.{name}"
+    return name.removeprefix("builtins.")
+
+
+class Notation:
+    """Writes the values of one document; each call starts with a fresh allowance of `MOST_ITEMS` parts."""
+
+    def __init__(self, document: Any, most_text: int = 200) -> None:
+        self.document = document
+        self.most_text = most_text
+        """Characters of a string that are written before an ellipsis stands for the rest."""
+        self._left = 0
+        self._depth = 0
+        self._operands: Iterator[str] = iter(())
+
+    def written(self, value: Value) -> str:
+        """Return ``value`` as text."""
+        self._start(iter(()))
+        return self._any(value)
+
+    def arguments(self, pattern: Any, operands: Iterator[str]) -> str:
+        """Return the arguments of a call, without the brackets around them.
+
+        Args:
+            pattern: a row of `patterns`.
+            operands: the names that stand in its holes, in order.
+        """
+        self._start(operands)
+        args, kwargs = pattern
+        written = [self._any(arg) for arg in args]
+        written += [f"{escaped(name)}={self._any(held)}" for name, held in zip(kwargs[::2], kwargs[1::2], strict=True)]
+        return ", ".join(written)
+
+    def _start(self, operands: Iterator[str]) -> None:
+        self._left = MOST_ITEMS
+        self._depth = 0
+        self._operands = operands
+
+    def _any(self, value: Value) -> str:
+        if type(value) is not list:
+            return self._atom(value)
+        tag = value[0]
+        if tag == "hole":
+            return next(self._operands)
+        self._left -= 1
+        if self._left < 0 or self._depth >= DEEPEST:
+            # what comes after must still find its own operands
+            for _ in range(holes([value])):
+                next(self._operands)
+            return "…"
+        self._depth += 1
+        written = self._tagged(tag, value)
+        self._depth -= 1
+        return written
+
+    def _atom(self, value: Any) -> str:
+        if isinstance(value, str | bytes):
+            text = repr(value[: self.most_text])
+            return text if len(value) <= self.most_text else f"{text[:-1]}…{text[-1]}"
+        if isinstance(value, int) and value.bit_length() > 1024:
+            return f"<int of {value.bit_length()} bits>"  # Python refuses to write very long ones
+        return repr(value) if value is None or isinstance(value, int | float) else "<not a value>"
+
+    def _tagged(self, tag: str, value: list[Any]) -> str:
+        if tag in _ROUND:
+            before, after = _ROUND[tag]
+            held = [self._any(part) for part in parts(value)]
+            comma = "," if tag == "tuple" and len(held) == 1 else ""
+            return f"{before}{', '.join(held)}{comma}{after}"
+        if tag in _MAPPINGS:
+            before, after = _MAPPINGS[tag]
+            flat = [self._any(part) for part in parts(value)]
+            return before + ", ".join(map("{}: {}".format, flat[::2], flat[1::2])) + after
+        if tag in _OF_TORCH:
+            return f"torch.{escaped(value[1])}"
+        write = _WRITERS.get(tag)
+        return f"<{escaped(tag)}>" if write is None else write(self, value)
+
+    def _row(self, value: list[Any]) -> str:
+        return self._any(resolved(self.document, value))
+
+    def _target(self, value: list[Any]) -> str:
+        return target_name(self.document, value[1])
+
+    def _tensor(self, value: list[Any]) -> str:
+        facts = tensor_facts(self.document, value)
+        return f"<{value[0]}>" if facts is None else tensor_text(facts)
+
+    def _named(self, value: list[Any]) -> str:
+        facts = tensor_facts(self.document, value)
+        if facts is not None:
+            return tensor_text(facts)
+        held = ", ".join([self._any(part) for part in parts(value)])
+        return f"{self._target(value).rpartition('.')[2]}({held})"
+
+    def _annotation(self, value: list[Any]) -> str:
+        held = [self._any(part) for part in parts(value)]
+        if value[1] == "|":
+            return " | ".join(held)
+        return escaped(value[1]) + (f"[{', '.join(held)}]" if held else "")
+
+
+_ROUND = {
+    "tuple": ("(", ")"), "list": ("[", "]"), "ilist": ("[", "]"), "size": ("torch.Size([", "])"), "set": ("{", "}"),
+    "frozenset": ("frozenset({", "})"), "deque": ("deque([", "])"), "slice": ("slice(", ")"),
+}  # fmt: skip
+_MAPPINGS = {
+    "dict": ("{", "}"), "idict": ("{", "}"), "ordered": ("OrderedDict({", "})"), "default": ("defaultdict({", "})")
+}  # fmt: skip
+_OF_TORCH = frozenset({"dtype", "layout", "memory_format", "qscheme"})
+
+_WRITERS: dict[str, Callable[[Notation, list[Any]], str]] = {
+    "complex": lambda notation, value: repr(complex(value[1], value[2])),
+    "range": lambda notation, value: f"range({', '.join([notation.written(part) for part in value[1:]])})",
+    "ellipsis": lambda notation, value: "...",
+    "notimplemented": lambda notation, value: "NotImplemented",
+    "bytearray": lambda notation, value: f"bytearray({notation._atom(value[1])})",
+    "enum": lambda notation, value: f"{notation._target(value)}.{escaped(value[2])}",
+    "weakref": lambda notation, value: f"weakref({notation._any(value[1])})",
+    "device": lambda notation, value: escaped(device_name(value[1], value[2])),
+    "generator": lambda notation, value: f"<generator on {escaped(device_name(value[1], value[2]))}>",
+    "name": lambda notation, value: escaped(value[1]),
+    "named": Notation._named,
+    "annotation": Notation._annotation,
+    "shared": Notation._row,
+    "value": Notation._row,
+    "text": Notation._row,
+    "target": Notation._target,
+    "tensor": Notation._tensor,
+    "fake": Notation._tensor,
+    "module": lambda notation, value: f"<module {value[1]:d}>",
+    "graph": lambda notation, value: f"<graph {value[1]:d}>",
+    "node": lambda notation, value: f"<node {value[2]:d} of graph {value[1]:d}>",
+}

@@ -1,0 +1,154 @@
+"""What goes into a graph and what comes out of it, as far as a document says it; read without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fxarchive.document import Value
+from fxarchive.notation import Notation, clipped, escaped, tensor_text
+from fxarchive.tables import (
+    OP_NUMBERS,
+    Metadata,
+    entry,
+    holes,
+    node_names,
+    operands_of,
+    parts,
+    resolved,
+    tensor_facts,
+    value_columns,
+)
+
+MOST_TEXT = 200
+"""Characters that describe one input or output that is no tensor."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of a graph."""
+
+    name: str
+    text: str
+    """What it is, for people: ``f32[2, 16]``, ``None``, or "" where the archive does not say."""
+    dtype: str | None = None
+    """Name without ``torch.`` if it is a tensor."""
+    shape: tuple[int | str, ...] | None = None
+    """Sizes if it is a tensor; text stands for a symbolic size."""
+    device: str | None = None
+
+
+def root_graph(document: Any) -> int | None:
+    """Return the row of the graph that stands at the root, or of the only graph; None if neither is so."""
+    root = resolved(document, document["root"])
+    if type(root) is list and root[0] == "module":
+        found = entry(document, "modules", root[1]).get("graph")
+        if found is not None:
+            return int(found)
+    if type(root) is list and root[0] == "graph":
+        return int(root[1])
+    return 0 if len(document["graphs"]) == 1 else None
+
+
+def ports(document: Any) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """Return the inputs and the outputs of the root graph, each as far as metadata or stored examples say what it is."""
+    row = root_graph(document)
+    if row is None:
+        return (), ()
+    graph = entry(document, "graphs", row)
+    names = node_names(graph)
+    reader = _Ports(document, value_columns(document, graph))
+    args, kwargs, results = _examples(document)
+    inputs = []
+    placeholders = [number for number, op in enumerate(graph["ops"]) if op == OP_NUMBERS["placeholder"]]
+    for at, number in enumerate(placeholders):
+        name = names[number]
+        example = args[at] if at < len(args) else kwargs.get(name)
+        inputs.append(reader.port(name, number, example, _default(graph, number)))
+    outputs = []
+    for at, (name, number, constant) in enumerate(_returned(graph, names)):
+        example = results[at] if at < len(results) else constant
+        outputs.append(reader.port(name, number, example, []))
+    return tuple(inputs), tuple(outputs)
+
+
+class _Ports:
+    """Says what a node's value is from the columns that describe values."""
+
+    def __init__(self, document: Any, columns: list[Metadata]) -> None:
+        self._document = document
+        self._columns = columns
+        self._notation = Notation(document)
+
+    def port(self, name: str, number: int | None, otherwise: Value, default: list[Value]) -> Port:
+        """Return a port.
+
+        Args:
+            name: of the node.
+            number: of the node; None for a constant.
+            otherwise: what is described where no metadata says what the node's value is; a constant itself.
+            default: the default of an input, in a list; empty where it has none.
+        """
+        value = None
+        if number is not None:
+            value = next((found for column in self._columns if (found := column.of(number)) is not None), None)
+        if value is None:
+            value = otherwise
+        facts = None if value is None else tensor_facts(self._document, value)
+        if facts is not None:
+            return Port(escaped(name), tensor_text(facts), facts.dtype, facts.shape, facts.device)
+        text = ""
+        if value is not None or number is None:
+            text = self._notation.written(value)
+        elif default:
+            text = f"{self._notation.written(default[0])} by default"
+        return Port(escaped(name), clipped(text, MOST_TEXT))
+
+
+def _default(graph: Any, number: int) -> list[Value]:
+    """Return the default value of a placeholder in a list, or an empty list."""
+    args, _ = graph["patterns"][graph["pattern"][number]]
+    return list(args[:1])
+
+
+def _returned(graph: Any, names: list[str]) -> Iterator[tuple[str, int | None, Value]]:
+    """Yield (name, node number, None) or ("", None, constant) of each value that the output node returns."""
+    number = graph["ops"].rfind(bytes([OP_NUMBERS["output"]]))
+    if number < 0:
+        return
+    counts = [holes(args) + holes(kwargs[1::2]) for args, kwargs in graph["patterns"]]
+    after = sum([counts[row] for row in graph["pattern"][number + 1 :]])
+    end = len(graph["operands"]) - after
+    args, _ = entry(graph, "patterns", graph["pattern"][number])
+    operands = iter(operands_of(graph, number, end - counts[graph["pattern"][number]], end))
+    for value in _leaves(args):
+        if value == ["hole"]:
+            operand = next(operands)
+            yield names[operand], operand, None
+        else:
+            yield "", None, value
+
+
+def _leaves(values: list[Value]) -> Iterator[Value]:
+    """Yield the values in ``values`` that hold no other, in order; of mappings, the values and not the keys."""
+    stack = list(reversed(values))
+    while stack:
+        value = stack.pop()
+        tag = value[0] if type(value) is list else None
+        if tag in ("tuple", "list", "ilist", "size", "named"):
+            stack.extend(reversed(parts(value)))
+        elif tag in ("dict", "idict", "ordered"):
+            stack.extend(reversed(parts(value)[1::2]))
+        else:
+            yield value
+
+
+def _examples(document: Any) -> tuple[list[Value], dict[Any, Value], list[Value]]:
+    """Return the example arguments by position and by name, and the flat outputs."""
+    examples = document["examples"]
+    if examples is None:
+        return [], {}, []
+    args, kwargs, results = [resolved(document, part) for part in examples[1]]
+    flat = kwargs[1]
+    return args[1], dict(zip(flat[::2], flat[1::2], strict=True)), list(_leaves([results]))

@@ -1,0 +1,284 @@
+"""Looking things up in a document without torch: rows, columns of metadata, what a tensor is.
+
+The document may come from a hostile file and need not have been audited; whoever uses this module does so
+within `reading`, which turns whatever does not fit the schema into one error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+from fxarchive.document import OPS, Value
+from fxarchive.errors import FxArchiveError, InvalidDocument
+
+OP_NUMBERS = {op: number for number, op in enumerate(OPS)}
+
+VALUE_KEYS = ("val", "example_value", "tensor_meta")
+"""Metadata keys under which a node's value is described, the best first."""
+
+GRAPH_MODULE = "torch.fx.graph_module.GraphModule"
+"""The class of a module that has a graph; such a row of `modules` names none."""
+
+LONGEST_PATH = 1000
+"""Characters of an attribute path; modules can be nested so deep that all paths together would fill the memory."""
+
+_ROW_TABLES = {"shared": "shared", "value": "values", "text": "texts"}
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Turn what a malformed document causes within this context into `InvalidDocument`.
+
+    >>> with reading("graph 0"):
+    ...     {}["names"]
+    Traceback (most recent call last):
+    fxarchive.errors.InvalidDocument: The archive is corrupt in graph 0: it does not hold what its schema says...
+    """
+    try:
+        yield
+    except FxArchiveError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StopIteration, RecursionError) as error:
+        raise InvalidDocument(where, f"it does not hold what its schema says ({error!r:.200})") from error
+
+
+def entry(document: Any, table: str, row: Any) -> Any:
+    """Return row ``row`` of a table.
+
+    Raises:
+        InvalidDocument: there is none.
+    """
+    rows = document[table]
+    if type(row) is not int or not 0 <= row < len(rows):
+        raise InvalidDocument(f"table {table}", f"there is no row {row!r:.80}")
+    return rows[row]
+
+
+def resolved(document: Any, value: Value) -> Value:
+    """Return the value that a reference into `shared`, `values` or `texts` stands for; any other is returned as it is.
+
+    >>> resolved({"texts": ["a long string"]}, ["text", 0])
+    'a long string'
+    """
+    if type(value) is list and value and value[0] in _ROW_TABLES:
+        return entry(document, _ROW_TABLES[value[0]], value[1])
+    return value
+
+
+class TensorFacts(NamedTuple):
+    """What a tensor is, as far as a document says it: sizes may be numbers or text (of a symbolic size)."""
+
+    dtype: str
+    """Name without ``torch.``."""
+    shape: tuple[int | str, ...]
+    device: str | None
+    """As `torch.device` prints it, or None where it is not said."""
+
+
+def device_name(kind: str, index: int | None) -> str:
+    """Return how torch prints a device.
+
+    >>> device_name("cuda", 1), device_name("cpu", None)
+    ('cuda:1', 'cpu')
+    """
+    return str(kind) if index is None else f"{kind}:{index}"
+
+
+def tensor_facts(document: Any, value: Value) -> TensorFacts | None:
+    """Return what the tensor is that a value stands for, or None if it stands for something else."""
+    value = resolved(document, value)
+    if type(value) is not list or len(value) < 2:
+        return None
+    read = _FACTS.get(value[0])
+    return None if read is None else read(document, value)
+
+
+def _of_tensor(document: Any, value: Value) -> TensorFacts:
+    record = entry(document, "tensors", value[1])
+    held = record
+    while "storage" not in held and "values" in held:  # a sparse tensor has the dtype and device of its values
+        held = entry(document, "tensors", held["values"])
+    device = entry(document, "storages", held["storage"])["device"] if "storage" in held else held.get("device")
+    return TensorFacts(held["dtype"], tuple([size_text(n) for n in record.get("size", ())]), device)
+
+
+def _of_fake(document: Any, value: Value) -> TensorFacts:
+    described = entry(document["fakes"], "description", value[1])
+    dtype, device, size = entry(document, "descriptions", described)[:3]
+    return TensorFacts(dtype, tuple([size_text(n) for n in size]), device)
+
+
+def _of_named(document: Any, value: Value) -> TensorFacts | None:
+    """A `torch.fx.passes.shape_prop.TensorMetadata`: shape, dtype, and what else a ShapeProp pass notes."""
+    if entry(document, "targets", value[1])[1] != "torch.fx.passes.shape_prop.TensorMetadata":
+        return None
+    shape, dtype = resolved(document, value[2][0]), resolved(document, value[2][1])
+    if type(shape) is not list or type(dtype) is not list or dtype[0] != "dtype":
+        return None
+    return TensorFacts(str(dtype[1]), tuple([size_text(n) for n in shape[1]]), None)
+
+
+_FACTS: dict[str, Any] = {"tensor": _of_tensor, "fake": _of_fake, "named": _of_named}
+
+
+def size_text(size: Value) -> int | str:
+    """Return a size as a number, or ``"?"`` if it is symbolic."""
+    return size if type(size) is int else "?"
+
+
+def node_names(graph: Any) -> list[str]:
+    """Return the names of the nodes of a graph, in order."""
+    names: list[str] = graph["names"].split("\n") if graph["ops"] else []
+    if len(names) != len(graph["ops"]):
+        raise InvalidDocument("a graph", "its columns differ in length")
+    return names
+
+
+def metadata_of(document: Any, graph: Any, key: str) -> Metadata | None:
+    """Return what the nodes of ``graph`` have under one metadata key, or None if no node has it."""
+    keys = [resolved(document, held) for held in graph["keys"]]
+    if key not in keys:
+        return None
+    at = keys.index(key)
+    has = [at in layout for layout in graph["layouts"]]
+    tag, payloads = graph["columns"][at]
+    return Metadata(bytes([has[row] for row in graph["layout"]]), tag, payloads)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """One metadata column of a graph, and who has a value in it."""
+
+    has: bytes
+    """One byte a node: 1 if the node has a value, else 0."""
+    tag: str
+    payloads: list[Any]
+
+    def of(self, number: int) -> Value:
+        """Return the value of node ``number``, or None if it has none."""
+        if not self.has[number]:
+            return None
+        payload = self.payloads[self.has.count(1, 0, number)]
+        return payload if self.tag == "plain" else [self.tag, payload]
+
+    def each(self) -> Iterator[Value]:
+        """Yield the value of each node, None for those that have none."""
+        payloads = iter(self.payloads)
+        for has in self.has:
+            if not has:
+                yield None
+            elif self.tag == "plain":
+                yield next(payloads)
+            else:
+                yield [self.tag, next(payloads)]
+
+
+def column_values(column: Any) -> list[Value]:
+    """Return the values of a column, each in its own form."""
+    tag, payloads = column
+    return list(payloads) if tag == "plain" else [[tag, payload] for payload in payloads]
+
+
+def value_columns(document: Any, graph: Any) -> list[Metadata]:
+    """Return the columns that say what the nodes' values are, the best first."""
+    return [column for key in VALUE_KEYS if (column := metadata_of(document, graph, key)) is not None]
+
+
+def parts(value: Value) -> list[Value]:
+    """Return the values that a tagged value directly holds, in order.
+
+    >>> parts(["tuple", [1, ["hole"]]]), parts(["device", "cpu", None])
+    ([1, ['hole']], [])
+    """
+    at = _PARTS.get(value[0])
+    return [] if at is None or value[at] is None else value[at]  # type: ignore[no-any-return]
+
+
+_PARTS = {
+    **dict.fromkeys(
+        ("tuple", "list", "dict", "set", "frozenset", "ordered", "default", "deque", "size", "ilist", "idict", "slice"), 1
+    ),
+    **dict.fromkeys(("named", "annotation"), 2),
+}
+"""Tag -> where in the tagged value the list of its parts stands; other values have none."""
+
+
+def holes(values: list[Value]) -> int:
+    """Return how many operands ``values`` take: how many of them, or of their parts, are ``["hole"]``.
+
+    >>> holes([["hole"], ["tuple", [["hole"], "hole"]]])
+    2
+    """
+    count = 0
+    stack = list(values)
+    while stack:
+        value = stack.pop()
+        if type(value) is list:
+            if value[0] == "hole":
+                count += 1
+            else:
+                stack.extend(parts(value))
+    return count
+
+
+def operand_starts(graph: Any) -> list[int]:
+    """Return for each node where its operands start in ``graph["operands"]``, and at the end where they end."""
+    counts = [holes(args) + holes(kwargs[1::2]) for args, kwargs in graph["patterns"]]
+    return list(accumulate([counts[row] for row in graph["pattern"]], initial=0))
+
+
+def operands_of(graph: Any, number: int, start: int, end: int) -> list[int]:
+    """Return the numbers of the nodes that stand in the holes of node ``number``."""
+    found = [number - distance for distance in graph["operands"][start:end]]
+    if len(found) != end - start or min(found, default=0) < 0 or max(found, default=-1) >= number:
+        raise InvalidDocument(f"node {number} of a graph", "an operand is not an earlier node")
+    return found
+
+
+def class_name(document: Any, row: Any) -> str:
+    """Return the qualified name of the class of a module."""
+    module = entry(document, "modules", row)
+    return GRAPH_MODULE if "klass" not in module else str(entry(document, "targets", module["klass"])[1])
+
+
+def members(document: Any, key: str, step: int) -> Iterator[tuple[int, str, Value]]:
+    """Yield (row of the module, name, value) of what modules hold and is not None.
+
+    Args:
+        document: of the current schema.
+        key: "parameters", "buffers" or "attributes".
+        step: how many items of the module's list belong to one of them.
+    """
+    for row, module in enumerate(document["modules"]):
+        flat = module.get(key, [])
+        for name, value in zip(flat[::step], flat[1::step], strict=True):
+            if value is not None:
+                yield row, name, value
+
+
+def module_paths(document: Any, start: int | None = None) -> dict[int, str]:
+    """Return for each module at or below ``start`` the path that leads to it, the shortest one; "" for itself.
+
+    Args:
+        document: of the current schema.
+        start: a row of `modules`; None for the module at the root, if a module stands there.
+    """
+    if start is None:
+        root = resolved(document, document["root"])
+        if type(root) is not list or root[0] != "module":
+            return {}
+        start = int(root[1])
+    found = {start: ""}
+    queue = [start]
+    for row in queue:
+        flat = entry(document, "modules", row).get("modules", [])
+        for name, child in zip(flat[::2], flat[1::2], strict=True):
+            if child is not None and child not in found:
+                path = f"{found[row]}.{name}" if found[row] else name
+                found[child] = path if len(path) <= LONGEST_PATH else "..."
+                queue.append(child)
+    return found
