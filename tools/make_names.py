@@ -80,7 +80,7 @@ class Group:
 def lookup(name: str) -> Any:
     """Return what a dotted name says, importing modules on the way; None if the installed torch lacks it."""
     parts = name.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
+    for cut in range(len(parts), 0, -1):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
