@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
-from fxarchive import container, store, upgrade, wire
+from fxarchive import container, store
 from fxarchive.container import Archive, Writer
 from fxarchive.document import FEATURES, SCHEMA
 from fxarchive.errors import TooNew
@@ -136,6 +136,8 @@ def read_document(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Any:
         CorruptArchive, TooLarge: as `Archive.read`, or the section is not the wire form of a document.
         InvalidDocument: no migration leads from its schema to the current one.
     """
+    from fxarchive import upgrade, wire  # here, since a large document is not read and start-up counts
+
     return upgrade.to_current(wire.loads(archive.read(DOCUMENT), limits), archive.header.schema)
 
 
@@ -145,7 +147,7 @@ def from_summary(summary: Mapping[str, Any]) -> Contents:
     >>> from_summary({"nodes": 3, "calls": [["method", "view", 2]], "graphs": "many"}).calls
     (Calls(kind='method', name='view', calls=2),)
     """
-    counts = {key: value for key in COUNTS if type(value := summary.get(key)) is int}
+    counts: dict[str, Any] = {key: value for key in COUNTS if type(value := summary.get(key)) is int}
     return Contents(
         **counts,
         calls=tuple([Calls(*row) for row in _rows(summary.get("calls"), (str, str, int))]),

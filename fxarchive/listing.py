@@ -84,7 +84,10 @@ def list_graphs(document: Any) -> tuple[GraphInfo, ...]:
                 name = class_name(document, row).rpartition(".")[2] if path is None else path
                 held.setdefault(module["graph"], []).append(escaped(name))
         return tuple(
-            [GraphInfo(row, len(graph["ops"]), tuple(held.get(row, ()))) for row, graph in enumerate(document["graphs"])]
+            [
+                GraphInfo(row, len(graph["ops"]), tuple(held.get(row, ())))
+                for row, graph in enumerate(document["graphs"])
+            ]
         )
 
 
@@ -107,15 +110,23 @@ def list_nodes(document: Any, graph: int, *, metadata: bool = False) -> Iterator
         values = _values(document, record, notation)
         entries = _metadata(document, record) if metadata else None
         types = _attribute_types(document, graph)
-        for number, (name, op, target) in enumerate(zip(names, record["ops"], record["targets"], strict=True)):
+        for number, (name, op, target) in enumerate(
+            zip(names, record["ops"], record["targets"], strict=True)
+        ):
             opcode = OPS[op]
             operands = operands_of(record, number, starts[number], starts[number + 1])
-            shown = target_name(document, target) if opcode == "call_function" else escaped(entry(document, "texts", target))
+            shown = (
+                target_name(document, target)
+                if opcode == "call_function"
+                else escaped(entry(document, "texts", target))
+            )
             yield NodeLine(
                 name,
                 opcode,
                 shown,
-                notation.arguments(record["patterns"][record["pattern"][number]], iter([f"%{names[n]}" for n in operands])),
+                notation.arguments(
+                    record["patterns"][record["pattern"][number]], iter([f"%{names[n]}" for n in operands])
+                ),
                 next(values) or types.get(shown, "") * (opcode == "get_attr"),
                 () if entries is None else next(entries),
             )
@@ -141,7 +152,9 @@ def _values(document: Any, record: Any, notation: Notation) -> Iterator[str]:
 
 def _attribute_types(document: Any, graph: int) -> dict[str, str]:
     """Return what the tensors are that get_attr nodes of a graph can name, by their path below the graph's module."""
-    owner = next((row for row, module in enumerate(document["modules"]) if module.get("graph") == graph), None)
+    owner = next(
+        (row for row, module in enumerate(document["modules"]) if module.get("graph") == graph), None
+    )
     if owner is None:
         return {}
     paths = module_paths(document, owner)
@@ -160,4 +173,6 @@ def _metadata(document: Any, record: Any) -> Iterator[tuple[tuple[str, str], ...
     keys = [notation.written(key) if type(key) is not str else escaped(key) for key in record["keys"]]
     columns = [iter(column_values(column)) for column in record["columns"]]
     for layout in record["layout"]:
-        yield tuple([(keys[at], notation.written(next(columns[at]))) for at in entry(record, "layouts", layout)])
+        yield tuple(
+            [(keys[at], notation.written(next(columns[at]))) for at in entry(record, "layouts", layout)]
+        )

@@ -1,7 +1,8 @@
 """Values of a document as text for people: one line, bounded, and safe to print on a terminal.
 
-A document need not have been audited: references may lead in circles, equal parts may multiply, names may hold the
-escape sequences of a terminal. What does not fit the schema at all is an error; use this within `tables.reading`.
+A document need not have been audited: references may lead in circles, equal parts may multiply, names may hold
+the escape sequences of a terminal. What does not fit the schema at all is an error; use this within
+`tables.reading`.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ DEEPEST = 64
 """Levels of nesting that are written."""
 
 _SHORT_DTYPES = {
-    "float16": "f16", "float32": "f32", "float64": "f64", "bfloat16": "bf16", "complex32": "c32", "complex64": "c64",
-    "complex128": "c128", "bool": "b8", "uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64", "int8": "i8",
-    "int16": "i16", "int32": "i32", "int64": "i64",
+    "float16": "f16", "float32": "f32", "float64": "f64", "bfloat16": "bf16", "complex32": "c32",
+    "complex64": "c64", "complex128": "c128", "bool": "b8", "uint8": "u8", "uint16": "u16", "uint32": "u32",
+    "uint64": "u64", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64",
 }  # fmt: skip
 """The abbreviations of `torch.utils._dtype_abbrs`, for the dtypes that every release has."""
 
@@ -30,7 +31,7 @@ _UNSAFE = re.compile(r"[^ -~]")
 
 
 def escaped(text: str) -> str:
-    r"""Return ``text`` with every character that a terminal may act on written as an escape; letters of any script stay.
+    r"""Return ``text`` with every character that a terminal may act on as an escape; letters of any script stay.
 
     >>> print(escaped("naïve\x1b[31m\n"))
     naïve\x1b[31m\n
@@ -70,7 +71,7 @@ def tensor_text(facts: TensorFacts) -> str:
 
 
 def target_name(document: Any, row: Any) -> str:
-    """Return the name of a row of `targets` as torch prints it in a graph: ``aten.add.Tensor``, ``operator.getitem``."""
+    """Return the name of a row of `targets` as torch prints it in a graph, such as ``aten.add.Tensor``."""
     kind, name = entry(document, "targets", row)[:2]
     return escaped(printed_name(kind, name))
 
@@ -117,7 +118,8 @@ class Notation:
         self._start(operands)
         args, kwargs = pattern
         written = [self._any(arg) for arg in args]
-        written += [f"{escaped(name)}={self._any(held)}" for name, held in zip(kwargs[::2], kwargs[1::2], strict=True)]
+        pairs = zip(kwargs[::2], kwargs[1::2], strict=True)
+        written += [f"{escaped(name)}={self._any(held)}" for name, held in pairs]
         return ", ".join(written)
 
     def _start(self, operands: Iterator[str]) -> None:
@@ -190,17 +192,18 @@ class Notation:
 
 
 _ROUND = {
-    "tuple": ("(", ")"), "list": ("[", "]"), "ilist": ("[", "]"), "size": ("torch.Size([", "])"), "set": ("{", "}"),
-    "frozenset": ("frozenset({", "})"), "deque": ("deque([", "])"), "slice": ("slice(", ")"),
+    "tuple": ("(", ")"), "list": ("[", "]"), "ilist": ("[", "]"), "size": ("torch.Size([", "])"),
+    "set": ("{", "}"), "frozenset": ("frozenset({", "})"), "deque": ("deque([", "])"), "slice": ("slice(", ")"),
 }  # fmt: skip
 _MAPPINGS = {
-    "dict": ("{", "}"), "idict": ("{", "}"), "ordered": ("OrderedDict({", "})"), "default": ("defaultdict({", "})")
+    "dict": ("{", "}"), "idict": ("{", "}"), "ordered": ("OrderedDict({", "})"),
+    "default": ("defaultdict({", "})"),
 }  # fmt: skip
 _OF_TORCH = frozenset({"dtype", "layout", "memory_format", "qscheme"})
 
 _WRITERS: dict[str, Callable[[Notation, list[Any]], str]] = {
     "complex": lambda notation, value: repr(complex(value[1], value[2])),
-    "range": lambda notation, value: f"range({', '.join([notation.written(part) for part in value[1:]])})",
+    "range": lambda notation, value: f"range({', '.join([notation._any(part) for part in value[1:]])})",
     "ellipsis": lambda notation, value: "...",
     "notimplemented": lambda notation, value: "NotImplemented",
     "bytearray": lambda notation, value: f"bytearray({notation._atom(value[1])})",

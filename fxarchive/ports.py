@@ -60,16 +60,16 @@ def ports(document: Any) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     names = node_names(graph)
     reader = _Ports(document, value_columns(document, graph))
     args, kwargs, results = _examples(document)
-    inputs = []
+    inputs: list[Port] = []
     placeholders = [number for number, op in enumerate(graph["ops"]) if op == OP_NUMBERS["placeholder"]]
     for at, number in enumerate(placeholders):
         name = names[number]
         example = args[at] if at < len(args) else kwargs.get(name)
         inputs.append(reader.port(name, number, example, _default(graph, number)))
-    outputs = []
-    for at, (name, number, constant) in enumerate(_returned(graph, names)):
+    outputs: list[Port] = []
+    for at, (name, operand, constant) in enumerate(_returned(graph, names)):
         example = results[at] if at < len(results) else constant
-        outputs.append(reader.port(name, number, example, []))
+        outputs.append(reader.port(name, operand, example, []))
     return tuple(inputs), tuple(outputs)
 
 
@@ -92,7 +92,9 @@ class _Ports:
         """
         value = None
         if number is not None:
-            value = next((found for column in self._columns if (found := column.of(number)) is not None), None)
+            value = next(
+                (found for column in self._columns if (found := column.of(number)) is not None), None
+            )
         if value is None:
             value = otherwise
         facts = None if value is None else tensor_facts(self._document, value)

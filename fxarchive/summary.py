@@ -11,7 +11,16 @@ from typing import Any
 from fxarchive.document import Value
 from fxarchive.notation import clipped, escaped, printed_name
 from fxarchive.ports import Port, ports
-from fxarchive.tables import OP_NUMBERS, class_name, entry, members, module_paths, parts, reading, tensor_facts
+from fxarchive.tables import (
+    OP_NUMBERS,
+    class_name,
+    entry,
+    members,
+    module_paths,
+    parts,
+    reading,
+    tensor_facts,
+)
 from fxarchive.trust import is_listed
 
 MOST_CALLS = 16
@@ -146,7 +155,9 @@ def summarise(document: Any) -> dict[str, Any]:
     contents = describe(document)
     return {
         **{name: getattr(contents, name) for name in COUNTS},
-        "calls": [[call.kind, clipped(call.name, MOST_TEXT), call.calls] for call in contents.calls[:MOST_CALLS]],
+        "calls": [
+            [call.kind, clipped(call.name, MOST_TEXT), call.calls] for call in contents.calls[:MOST_CALLS]
+        ],
         "inputs": _briefly(contents.inputs),
         "outputs": _briefly(contents.outputs),
         "trust": list(contents.trust),
@@ -164,7 +175,10 @@ def _briefly(found: tuple[Port, ...]) -> list[Any]:
 
 def count_nodes(document: Any) -> dict[str, int]:
     """Return how many nodes of each opcode there are, in the order of the opcodes."""
-    counts = {op: sum([graph["ops"].count(number) for graph in document["graphs"]]) for op, number in OP_NUMBERS.items()}
+    counts = {
+        op: sum([graph["ops"].count(number) for graph in document["graphs"]])
+        for op, number in OP_NUMBERS.items()
+    }
     return {op: count for op, count in counts.items() if count}
 
 
@@ -295,12 +309,16 @@ def names_to_trust(document: Any) -> tuple[str, ...]:
 
 def namespaces(document: Any) -> tuple[str, ...]:
     """Return the namespaces of the operators in `targets`, sorted."""
-    found = {record[1].partition("::")[0] for record in document["targets"] if record[0] in ("operator", "packet")}
+    found = {
+        record[1].partition("::")[0] for record in document["targets"] if record[0] in ("operator", "packet")
+    }
     return tuple(sorted(map(escaped, found)))
 
 
 def imports(document: Any, trust: tuple[str, ...]) -> tuple[str, ...]:
     """Return the modules to import before loading: those that register operators, and those of the names in ``trust``."""
-    found = {record[-1] for record in document["targets"] if record[0] in ("operator", "packet") and record[-1]}
+    found = {
+        record[-1] for record in document["targets"] if record[0] in ("operator", "packet") and record[-1]
+    }
     found |= {name.rpartition(".")[0] for name in trust if "." in name}
     return tuple(sorted(found))

@@ -29,6 +29,11 @@ LONGEST_PATH = 1000
 _ROW_TABLES = {"shared": "shared", "value": "values", "text": "texts"}
 
 
+_MISFITS = (
+    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StopIteration, RecursionError
+)  # fmt: skip
+
+
 @contextmanager
 def reading(where: str) -> Iterator[None]:
     """Turn what a malformed document causes within this context into `InvalidDocument`.
@@ -36,13 +41,13 @@ def reading(where: str) -> Iterator[None]:
     >>> with reading("graph 0"):
     ...     {}["names"]
     Traceback (most recent call last):
-    fxarchive.errors.InvalidDocument: The archive is corrupt in graph 0: it does not hold what its schema says...
+    fxarchive.errors.InvalidDocument: The archive is corrupt in graph 0: ...
     """
     try:
         yield
     except FxArchiveError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StopIteration, RecursionError) as error:
+    except _MISFITS as error:
         raise InvalidDocument(where, f"it does not hold what its schema says ({error!r:.200})") from error
 
 
@@ -59,7 +64,7 @@ def entry(document: Any, table: str, row: Any) -> Any:
 
 
 def resolved(document: Any, value: Value) -> Value:
-    """Return the value that a reference into `shared`, `values` or `texts` stands for; any other is returned as it is.
+    """Return what a reference into `shared`, `values` or `texts` stands for; any other value as it is.
 
     >>> resolved({"texts": ["a long string"]}, ["text", 0])
     'a long string'
@@ -100,9 +105,13 @@ def tensor_facts(document: Any, value: Value) -> TensorFacts | None:
 def _of_tensor(document: Any, value: Value) -> TensorFacts:
     record = entry(document, "tensors", value[1])
     held = record
-    while "storage" not in held and "values" in held:  # a sparse tensor has the dtype and device of its values
+    while (
+        "storage" not in held and "values" in held
+    ):  # a sparse tensor has the dtype and device of its values
         held = entry(document, "tensors", held["values"])
-    device = entry(document, "storages", held["storage"])["device"] if "storage" in held else held.get("device")
+    device = (
+        entry(document, "storages", held["storage"])["device"] if "storage" in held else held.get("device")
+    )
     return TensorFacts(held["dtype"], tuple([size_text(n) for n in record.get("size", ())]), device)
 
 
@@ -195,15 +204,13 @@ def parts(value: Value) -> list[Value]:
     ([1, ['hole']], [])
     """
     at = _PARTS.get(value[0])
-    return [] if at is None or value[at] is None else value[at]  # type: ignore[no-any-return]
+    return [] if at is None or value[at] is None else value[at]
 
 
 _PARTS = {
-    **dict.fromkeys(
-        ("tuple", "list", "dict", "set", "frozenset", "ordered", "default", "deque", "size", "ilist", "idict", "slice"), 1
-    ),
-    **dict.fromkeys(("named", "annotation"), 2),
-}
+    "tuple": 1, "list": 1, "dict": 1, "set": 1, "frozenset": 1, "ordered": 1, "default": 1, "deque": 1, "size": 1,
+    "ilist": 1, "idict": 1, "slice": 1, "named": 2, "annotation": 2,
+}  # fmt: skip
 """Tag -> where in the tagged value the list of its parts stands; other values have none."""
 
 
@@ -226,7 +233,7 @@ def holes(values: list[Value]) -> int:
 
 
 def operand_starts(graph: Any) -> list[int]:
-    """Return for each node where its operands start in ``graph["operands"]``, and at the end where they end."""
+    """Return for each node where its operands start in ``graph["operands"]``; the last entry is the end."""
     counts = [holes(args) + holes(kwargs[1::2]) for args, kwargs in graph["patterns"]]
     return list(accumulate([counts[row] for row in graph["pattern"]], initial=0))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, BinaryIO
 
 from fxarchive import container, store
@@ -39,10 +39,13 @@ class VerifyReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON; docs/cli.md describes the keys."""
-        plain = asdict(self)
-        error = plain.pop("error")
+        error = self.error
         kind = None if error is None else type(error).__name__
-        return {**plain, "error": None if error is None else str(error), "error_kind": kind}
+        return {
+            **asdict(replace(self, error=None)),
+            "error": None if error is None else str(error),
+            "error_kind": kind,
+        }
 
 
 def verify(
@@ -76,7 +79,9 @@ def verify(
     1
     """
     trusted = frozenset([trust] if isinstance(trust, str) else trust)
-    shown = os.fspath(path) if isinstance(path, str | os.PathLike) else str(getattr(path, "name", "<open file>"))
+    shown = (
+        os.fspath(path) if isinstance(path, str | os.PathLike) else str(getattr(path, "name", "<open file>"))
+    )
     facts: dict[str, Any] = {}
     try:
         with store.open_read(path) as file:
@@ -117,7 +122,8 @@ def _check_storages(document: Any, archive: Archive) -> None:
         section = archive.section(name)
         if name in used or section.size != record["size"]:
             raise InvalidDocument(
-                f"storages[{row}]", f"section {name!r:.80} is not its own, or has another size than {record['size']}"
+                f"storages[{row}]",
+                f"section {name!r:.80} is not its own, or has another size than {record['size']}",
             )
         used.add(name)
     unused = archive.sections.keys() - used

@@ -20,7 +20,7 @@ MOST_NAMES = 4
 """Rows of the blocks, and names in a row, that are shown without --full."""
 
 
-@click.command(name="inspect")
+@click.command(name="inspect", short_help="Say what an archive is.", epilog=output.EXIT_CODES)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--full", is_flag=True, help="Read the whole graph however large it is, and list everything.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file, one a line.")
@@ -86,7 +86,10 @@ def _facts(info: ArchiveInfo) -> list[tuple[str, Any]]:
     facts: list[tuple[str, Any]] = [
         ("object", f"{root}: {_counts(info)}"),
         ("written by", ", ".join(writer)),
-        ("format", ", ".join([f"container {info.container_version}", f"schema {info.schema}", *info.features])),
+        (
+            "format",
+            ", ".join([f"container {info.container_version}", f"schema {info.schema}", *info.features]),
+        ),
         ("identity", info.identity),
         ("size", f"{stored}{_sections(info)}"),
     ]
@@ -95,7 +98,9 @@ def _facts(info: ArchiveInfo) -> list[tuple[str, Any]]:
         facts.append(("parameters", f"{contents.parameters:,}{buffers}"))
     if contents.examples:
         facts.append(("examples", "stored; fxarchive verify --run replays them"))
-    facts.append(("trust", [escaped(name) for name in contents.trust] or "nothing beyond what fxarchive lists"))
+    facts.append(
+        ("trust", [escaped(name) for name in contents.trust] or "nothing beyond what fxarchive lists")
+    )
     if contents.imports:
         facts.append(("import", [escaped(name) for name in contents.imports]))
     if info.dropped:
@@ -105,7 +110,9 @@ def _facts(info: ArchiveInfo) -> list[tuple[str, Any]]:
     if info.too_new:
         facts.append(("too new", escaped(info.too_new)))
     if info.metadata:
-        facts.append(("metadata", [f"{escaped(key)} = {_shown(value)}" for key, value in info.metadata.items()]))
+        facts.append(
+            ("metadata", [f"{escaped(key)} = {_shown(value)}" for key, value in info.metadata.items()])
+        )
     return facts
 
 
@@ -148,10 +155,14 @@ def _port(port: Port) -> tuple[str, str]:
 
 def _weight(weight: Weight) -> tuple[str, str]:
     names = weight.names[:MOST_NAMES]
-    shown = ", ".join(names) + (f", and {len(weight.names) - len(names):,} more" if len(weight.names) > len(names) else "")
+    shown = ", ".join(names) + (
+        f", and {len(weight.names) - len(names):,} more" if len(weight.names) > len(names) else ""
+    )
     if not names:
         shown = "part of another value"
-    return output.size_text(weight.size), shown + ("" if weight.device == "cpu" else f" on {escaped(weight.device)}")
+    return output.size_text(weight.size), shown + (
+        "" if weight.device == "cpu" else f" on {escaped(weight.device)}"
+    )
 
 
 def _write_rows(

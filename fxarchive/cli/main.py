@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -10,12 +11,10 @@ from importlib import import_module
 import click
 
 from fxarchive._version import __version__
+from fxarchive.cli.output import EXIT_CODES
 
 VERBS = ("inspect", "show", "verify")
 """Each is a module of this package with a `click.Command` called ``command``."""
-
-GOOD, BAD_FILE, USAGE = 0, 1, 2
-"""Exit codes."""
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 """Exit codes that a shell gives for the signals SIGINT and SIGPIPE."""
@@ -38,7 +37,7 @@ class Verbs(click.Group):
     cls=Verbs,
     name="fxarchive",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 all good, 1 a file is bad or cannot be read, 2 wrong usage.",
+    epilog=EXIT_CODES,
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def command() -> None:
@@ -50,6 +49,8 @@ def command() -> None:
 
 def run(args: Sequence[str]) -> int:
     """Run the command and return its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may not have every letter
     try:
         try:
             code = command.main(list(args), prog_name="fxarchive", standalone_mode=False)
@@ -65,4 +66,4 @@ def run(args: Sequence[str]) -> int:
         # the interpreter flushes stdout once more when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
-    return code if isinstance(code, int) else GOOD
+    return code if isinstance(code, int) else 0

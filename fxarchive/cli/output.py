@@ -15,6 +15,8 @@ import click
 from fxarchive.errors import FxArchiveError, StoreError
 from fxarchive.notation import escaped
 
+EXIT_CODES = "Exit codes: 0 all good, 1 a file is bad or cannot be read, 2 wrong usage."
+
 LABEL_WIDTH = 12
 """Columns of the labels in front of facts, the space after them included."""
 

@@ -9,9 +9,11 @@ import click
 from fxarchive.cli import output
 
 
-@click.command(name="show")
+@click.command(name="show", short_help="Print its graphs, a line a node.", epilog=output.EXIT_CODES)
 @click.argument("file", metavar="FILE")
-@click.option("--graph", "number", type=click.IntRange(min=0), metavar="N", help="Only graph N; the first is 0.")
+@click.option(
+    "--graph", "number", type=click.IntRange(min=0), metavar="N", help="Only graph N; the first is 0."
+)
 @click.option("--metadata", is_flag=True, help="With the metadata of each node below it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a graph, one a line.")
 def command(file: str, number: int | None, metadata: bool, as_json: bool) -> int:
@@ -26,7 +28,9 @@ def command(file: str, number: int | None, metadata: bool, as_json: bool) -> int
         document, identity = _read(file)
         graphs = list_graphs(document)
         if number is not None and number >= len(graphs):
-            raise click.UsageError(f"there is no graph {number}: the archive has {output.counted(len(graphs), 'graph')}")
+            raise click.UsageError(
+                f"there is no graph {number}: the archive has {output.counted(len(graphs), 'graph')}"
+            )
         for at, graph in enumerate(graphs if number is None else graphs[number : number + 1]):
             if as_json:
                 _write_json(file, identity, document, graph, metadata)
@@ -56,7 +60,9 @@ def _write(document: Any, graph: Any, metadata: bool) -> None:
     from fxarchive.listing import list_nodes
 
     where = ", ".join([path or "the root" for path in graph.modules])
-    output.heading(f"graph {graph.number}{f' ({where})' if where else ''}: {output.counted(graph.nodes, 'node')}")
+    output.heading(
+        f"graph {graph.number}{f' ({where})' if where else ''}: {output.counted(graph.nodes, 'node')}"
+    )
     for node in list_nodes(document, graph.number, metadata=metadata):
         output.line(f"  {node}")
         for key, value in node.metadata:

@@ -13,13 +13,23 @@ if TYPE_CHECKING:
     from fxarchive.verification import VerifyReport
 
 
-@click.command(name="verify")
+@click.command(
+    name="verify", short_help="Check its bytes, its format, and its results.", epilog=output.EXIT_CODES
+)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--run", is_flag=True, help="Load it too, replay its stored inputs, compare the outputs bit for bit.")
-@click.option("--trust", metavar="NAME", multiple=True, help="With --run: a name that loading may use; repeatable.")
-@click.option("--import", "modules", metavar="MODULE", multiple=True, help="With --run: import this first; repeatable.")
+@click.option(
+    "--run", is_flag=True, help="Load it too, replay its stored inputs, compare the outputs bit for bit."
+)
+@click.option(
+    "--trust", metavar="NAME", multiple=True, help="With --run: a name that loading may use; repeatable."
+)
+@click.option(
+    "--import", "modules", metavar="MODULE", multiple=True, help="With --run: import this first; repeatable."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file, one a line.")
-def command(files: tuple[str, ...], run: bool, trust: tuple[str, ...], modules: tuple[str, ...], as_json: bool) -> int:
+def command(
+    files: tuple[str, ...], run: bool, trust: tuple[str, ...], modules: tuple[str, ...], as_json: bool
+) -> int:
     """Check every byte of an archive against its digests, and its graph against the rules of the format.
 
     Without --run nothing is loaded and torch is not needed.
@@ -31,8 +41,8 @@ def command(files: tuple[str, ...], run: bool, trust: tuple[str, ...], modules: 
     for module in modules:
         try:
             import_module(module)
-        except ImportError as error:
-            raise click.BadParameter(f"{error}", param_hint="'--import'") from None
+        except Exception as error:  # whatever the module does on import
+            raise click.BadParameter(f"{module}: {error}", param_hint="'--import'") from error
     code = 0
     for file in files:
         report = verify(file, run=run, trust=trust)
@@ -40,8 +50,8 @@ def command(files: tuple[str, ...], run: bool, trust: tuple[str, ...], modules: 
             code = 1
             output.complain(file, report.error)
         if as_json:
-            error = None if report.error is None else output.message_of(report.error)
-            output.json_line({**report.to_dict(), "error": error})
+            message = None if report.error is None else output.message_of(report.error)
+            output.json_line({**report.to_dict(), "error": message})
         elif report.ok:
             _write(file, report)
     return code

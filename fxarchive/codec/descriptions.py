@@ -28,6 +28,7 @@ from fxarchive.codec.geometry import (
 from fxarchive.codec.history import add_history
 from fxarchive.codec.layouts import COMPRESSED, LAYOUTS, LAYOUTS_BY_NAME, QUANTIZED
 from fxarchive.codec.storages import META, device_named, view
+from fxarchive.codec.values import CONSTANTS
 from fxarchive.errors import InvalidDocument
 
 FLAGS = ("requires_grad", "computed", "conj", "neg", "inference", "parameter")
@@ -120,10 +121,25 @@ def _entry(enc: Encoder, fake: Any, nbytes: int | None) -> list[Any]:
     others: dict[str, Any] = {}
     if offset:
         others["offset"] = offset if type(offset) is int else enc.value(offset)
-    needed = needed_elements(size, stride, offset) * fake.dtype.itemsize
+    entry = _finish(enc, fake, size, None if stride == contiguous_strides(size) else stride, others)
+    needed = needed_bytes(entry)
     if nbytes is not None and nbytes != needed:
+        if nbytes < needed:
+            raise Refused.because(
+                f"its storage has {nbytes} bytes of the {needed} that it needs; resize it back"
+            )
         others["nbytes"] = nbytes
-    return _finish(enc, fake, size, None if stride == contiguous_strides(size) else stride, others)
+    return entry if len(entry) == 5 or not others else [*entry, others]
+
+
+def needed_bytes(entry: list[Any]) -> int:
+    """Return the bytes of storage that a row of `descriptions`, strided, needs."""
+    size, stride = entry[2], entry[3]
+    offset = entry[4].get("offset", 0) if len(entry) == 5 else 0
+    if stride is None:
+        stride = contiguous_strides(size)
+    itemsize: int = CONSTANTS["dtype"][entry[0]].itemsize
+    return needed_elements(size, stride, offset) * itemsize
 
 
 def encode_sparse(enc: Encoder, fake: Any, described: dict[Any, int]) -> int:

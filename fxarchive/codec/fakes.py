@@ -42,6 +42,8 @@ class FakeTable:
         self.owners: dict[int, int] = {}
         """Address of a storage -> the first row over it."""
         self.described: dict[Any, int] = {}
+        self.needed: dict[int, int] = {}
+        """Row of a description -> bytes that it needs of a storage."""
         self.columns = enc.document["fakes"]
         self.description: list[int] = self.columns.setdefault("description", [])
         self.state_length = len(state_of_fakes())
@@ -75,6 +77,8 @@ class FakeTable:
             description = descriptions.encode_strided(self.enc, fake, nbytes, self.described)
             if owner is None:
                 self.owners[address] = len(self.description)
+            elif self._needed(description) > storage.nbytes():
+                raise Refused.because("it needs more bytes than its storage has; resize the storage back")
         row = self.rows[id(fake)] = len(self.description)
         self.description.append(description)
         self.alive.append(fake)
@@ -94,6 +98,13 @@ class FakeTable:
             )
         found = self.rows.get(id(fake))
         return self.add(fake) if found is None else found
+
+    def _needed(self, description: int) -> int:
+        needed = self.needed.get(description)
+        if needed is None:
+            entry = self.enc.document["descriptions"][description]
+            needed = self.needed[description] = descriptions.needed_bytes(entry)
+        return needed
 
     def _check(self, fake: Any, base: Any) -> None:
         if fake._backward_hooks or getattr(fake, "_post_accumulate_grad_hooks", None):
@@ -271,6 +282,8 @@ class FakeReader:
             fake = descriptions.build(description, self.mode)
         if "constant" in extras:
             fake.constant = self._constant(extras["constant"], fake, where)
+            # so that an operator that writes to it makes FakeTensors forget the constant
+            self.mode.fake_tensor_converter.add_constant_storage_mapping(fake)
         if "grad" in extras or "attributes" in extras:
             self.dec.later(lambda: self._fill(fake, extras, where))
         return fake

@@ -17,7 +17,7 @@ from torch.fx.graph import CodeGen, _PyTreeCodeGen, _PyTreeInfo
 from fxarchive.codec import columns
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
-from fxarchive.codec.fast.nodes import append_node
+from fxarchive.codec.fast.nodes import node_builder
 from fxarchive.codec.operators import decode_target, encode_target, name_of, resolve_name
 from fxarchive.document import OPS, Value
 from fxarchive.errors import InvalidDocument
@@ -242,8 +242,9 @@ def _build_nodes(dec: Decoder, record: dict[str, Any], graph: Graph) -> list[Nod
     patterns = [compile_pattern(dec, args, kwargs) for args, kwargs in record["patterns"]]
     operands = iter(record["operands"])
     functions: dict[int, Any] = {}
-    append = append_node(graph)
+    append, finish = node_builder(graph)
     nodes: list[Node] = []
+    add = nodes.append
     call_function = _OP_NUMBERS["call_function"]
     columns_ = zip(names, record["ops"], record["targets"], record["pattern"], strict=True)
     for number, (name, op, target_row, pattern) in enumerate(columns_):
@@ -255,7 +256,8 @@ def _build_nodes(dec: Decoder, record: dict[str, Any], graph: Graph) -> list[Nod
         else:
             target = texts[target_row]
         args, kwargs = patterns[pattern](nodes, operands)
-        nodes.append(append(OPS[op], target, args, kwargs, name, types.get(number)))
+        add(append(OPS[op], target, args, kwargs, name, types.get(number)))
+    finish(nodes)
     return nodes
 
 

@@ -108,7 +108,7 @@ def view_of(base: Any, description: Description, mode: Any, where: str) -> Any:
             _OutsideKernel(mode),
         ):
             view = _as_dtype(base, d.dtype).as_strided(d.size, d.stride, d.offset)
-        # some releases say that a view made under no_grad requires a gradient if its base does, and some do not
+        # releases differ in whether a view made under no_grad requires a gradient if its base does
         if d.requires_grad and not view.requires_grad:
             view.requires_grad_()
     except (RuntimeError, NotImplementedError) as error:

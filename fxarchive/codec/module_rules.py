@@ -93,7 +93,7 @@ def refuse_class(module: torch.nn.Module) -> None:
 def hooks(held: dict[str, Any]) -> Iterator[Problem]:
     """Find what a module keeps, has no place in a record and is not at its first value: the hooks.
 
-    Flags beside hooks (`_forward_hooks_with_kwargs` and the like) mean nothing without them and are passed over.
+    Flags beside hooks (`_forward_hooks_with_kwargs` and the like) mean nothing without them: passed over.
     """
     known = {
         "training",

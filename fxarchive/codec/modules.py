@@ -32,6 +32,9 @@ from fxarchive.codec.operators import decode_class, encode_class
 from fxarchive.document import Module, Value
 from fxarchive.errors import InvalidDocument, Problem
 
+LONGEST_PATH = 2000
+"""Characters of a path that are kept for an error message."""
+
 _KEYS = frozenset(Module.__annotations__)
 
 _DERIVED_OF_RNNS = ("_flat_weights", "_flat_weight_refs")
@@ -114,7 +117,7 @@ def _modules(enc: Encoder, held: dict[str, Any], path: str, problems: list[Probl
     flat: list[Any] = []
     for name, child in _named(held["_modules"], problems):
         with _below(name, problems):
-            flat += (name, None if child is None else _row(enc, child, f"{path}.{name}"))
+            flat += (name, None if child is None else _row(enc, child, _step(path, name)))
     return flat
 
 
@@ -129,10 +132,17 @@ def _attributes(
         if why is not None:
             problems.append(Problem(f".{name}", f"an attribute of this name cannot be kept: {why}"))
             continue
-        enc.path = f"{path}.{name}"
+        enc.path = _step(path, name)
         with _below(name, problems):
             flat += (name, enc.value(value))
     return flat
+
+
+def _step(path: str, name: str) -> str:
+    """Return ``path`` with ``name`` below it, without its middle if copying it would take long."""
+    if len(path) > LONGEST_PATH:
+        path = f"{path[: LONGEST_PATH // 2]} ... {path[-LONGEST_PATH // 4 :]}"
+    return f"{path}.{name}"
 
 
 def _named(items: dict[str, Any], problems: list[Problem]) -> Iterator[tuple[str, Any]]:
@@ -245,7 +255,9 @@ def _fill(dec: Decoder, module: torch.nn.Module, where: str, record: dict[str, A
 
 def _groups(where: str, record: dict[str, Any], key: str, size: int) -> Iterator[tuple[Any, ...]]:
     """Yield the groups of ``size`` entries of a flat list; each begins with a name, which occurs once."""
-    flat = record.get(key, [])
+    flat = record.get(key)
+    if flat is None:
+        return iter(())
     if type(flat) is not list or len(flat) % size:
         raise InvalidDocument(where, f"{key} is not a list of groups of {size}")
     names = flat[::size]

@@ -13,11 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import sympy
-from sympy.logic.boolalg import Boolean
+from sympy.logic.boolalg import BooleanAtom
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import RuntimeAssert, ShapeEnv, ShapeGuard, SLoc, ValueRangesSLoc
-from torch.utils._traceback import CapturedTraceback
+from torch.fx.experimental.symbolic_shapes import RuntimeAssert, ShapeEnv, ValueRangesSLoc
 
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.expressions import Built, built
@@ -26,8 +24,6 @@ from fxarchive.codec.records import Record, read_record
 from fxarchive.codec.sources import source_of_text, source_text
 from fxarchive.document import Value
 from fxarchive.errors import FakeModeConflict, InvalidDocument
-
-_LOCATION = "archive"
 
 
 @dataclass
@@ -101,13 +97,11 @@ def decode_shape_env(dec: Decoder, row: Any) -> Any:
     env = held.environments.get(row)
     if env is None:
         record = read_record(tables, row)
-        if held.callers is None:
-            env = ShapeEnv(**_settings(record))
-        else:
-            env = _environment_of(held.callers)
+        fresh = held.callers is None
+        env = names.new_shape_env(_settings(record)) if fresh else _environment_of(held.callers)
         held.environments[row] = env
         try:
-            _put(env, record, tables, fresh=held.callers is None)
+            _put(env, record, tables, fresh=fresh)
         except (AssertionError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise InvalidDocument(record.where, f"torch cannot take its facts ({error!r:.160})") from error
     return env
@@ -160,11 +154,15 @@ def _put_symbols(env: Any, record: Record, known: set[Any], fresh: bool) -> None
     hints = names.hints(env)
     for symbol, hint in record.hints:
         hints.setdefault(symbol, hint)
+    here = names.stack()
     for symbol, value_range in record.ranges:
+        if symbol not in hints:
+            # torch looks up where an unbacked symbol was made for the error that says it cannot be guarded on
+            env.var_to_stack.setdefault(symbol, here)
         env.var_to_range[symbol] = env.var_to_range[symbol] & value_range if symbol in known else value_range
         if symbol not in env.var_to_range_sloc:
-            # guards change these objects, so each symbol has its own; the first field must be a text through 2.12
-            env.var_to_range_sloc[symbol] = ValueRangesSLoc(SLoc(_LOCATION, None), SLoc(_LOCATION, None))
+            # guards change these objects, so each symbol has its own
+            env.var_to_range_sloc[symbol] = ValueRangesSLoc(names.location(), names.location())
     for symbol, texts in record.sources:
         if symbol not in known:
             env.var_to_sources[symbol] = [source_of_text(text) for text in texts]
@@ -182,20 +180,22 @@ def _put_guards(env: Any, record: Record, fresh: bool) -> None:
     held = set() if fresh else {guard.expr for guard in env.guards}
     for expression, size_oblivious in record.guards:
         if expression not in held:
-            env.guards.append(ShapeGuard(expression, SLoc(_LOCATION, None), size_oblivious=size_oblivious))
+            env.guards.append(names.guard(expression, size_oblivious))
             _learn(env, expression)
     for symbol, asserts in record.asserts:
         there = env.deferred_runtime_asserts.setdefault(symbol, [])
         stated = {held.expr for held in there}
         for expression, message in asserts:
             if fresh or expression not in stated:
-                there.append(RuntimeAssert(expression, message, CapturedTraceback.extract()))
+                there.append(RuntimeAssert(expression, message, names.stack()))
                 env.num_deferred_runtime_asserts += 1
                 _learn(env, expression)
 
 
 def _learn(env: Any, expression: Any) -> None:
-    if isinstance(expression, Boolean) and expression not in (sympy.true, sympy.false):
+    """Add what follows from a fact that holds, unless the replacements say it already."""
+    expression = env.replace(expression)
+    if not isinstance(expression, BooleanAtom):
         env.axioms.update(dict(env.get_implications(expression)))
 
 

@@ -1,4 +1,4 @@
-"""GraphModules: they come back as torch made them, except that their code is generated when it is first used."""
+"""GraphModules come back as torch made them, except that code is generated when it is first used."""
 
 from __future__ import annotations
 
@@ -418,7 +418,7 @@ class Own(fx.GraphModule):
 def refusals(module: Any) -> dict[str, str]:
     with pytest.raises(UnsupportedValue) as raised:
         through_the_codec(module)
-    return {path: why for path, why in raised.value.problems}
+    return dict(raised.value.problems)
 
 
 def test_subclasses_are_refused_with_their_name() -> None:

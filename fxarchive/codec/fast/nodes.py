@@ -1,15 +1,16 @@
 """Building fx nodes without `Graph.create_node`, which walks every argument as a pytree (two thirds of its time).
 
-`append_node(graph)` returns the fast function where the running torch has the private names it needs and a trial
-graph built by it equals one built by `create_node`; elsewhere it returns the official one.
+`node_builder(graph)` returns the quickest way that builds, on the running torch, what `create_node` builds: each way
+is tried once a process on a small graph, and one that fails or differs is not used.
 """
 
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.fx import Graph, Node
@@ -18,58 +19,113 @@ Append = Callable[[str, Any, tuple[Any, ...], Any, str, Any], Node]
 """(op, target, args, kwargs, name, type) -> the node, appended to the graph."""
 
 
-def append_node(graph: Graph) -> Append:
-    """Return the quickest sound way to append nodes to ``graph``, which must have no owning module yet."""
-    return _fast(graph) if fast_is_sound() else _official(graph)
+class NodeBuilder(NamedTuple):
+    """How to append nodes to one graph."""
+
+    append: Append
+    finish: Callable[[list[Node]], None]
+    """To be called once with all nodes in order, when the last is appended."""
 
 
-def _official(graph: Graph) -> Append:
+Way = Callable[[Graph], NodeBuilder]
+
+_BASE_AND_NUMBER = re.compile(r"^(.*?)(?:_(\d+))?$", re.MULTILINE)
+"""How fx takes a name apart to number the next one like it (`torch.fx.graph._name_regex`)."""
+
+
+def node_builder(graph: Graph) -> NodeBuilder:
+    """Return the quickest sound way to append nodes to ``graph``, which must be new and have no owning module."""
+    return _quickest()(graph)
+
+
+@cache
+def _quickest() -> Way:
+    expected = _traits(_trial(official))
+    for way in (bare, constructed):
+        try:
+            if _traits(_trial(way)) == expected:
+                return way
+        except Exception:  # whatever another torch names differently, the official way remains
+            continue
+    return official
+
+
+def official(graph: Graph) -> NodeBuilder:
+    """The public way."""
+
     def append(op: str, target: Any, args: tuple[Any, ...], kwargs: Any, name: str, type_expr: Any) -> Node:
         node = graph.create_node(op, target, args, kwargs, name, type_expr)
         if node.name != name:
             node.name = name
         return node
 
-    return append
+    return NodeBuilder(append, lambda nodes: None)
 
 
-def _fast(graph: Graph) -> Append:
-    private: Any = graph
-    namespace = private._graph_namespace
-    create_name, name_of = namespace.create_name, namespace._obj_to_name
-    insert, table = private._insert, private._find_nodes_lookup_table.table
+def constructed(graph: Graph) -> NodeBuilder:
+    """The node's own constructor, with the graph's records filled in bulk."""
+    insert = graph._insert
 
     def append(op: str, target: Any, args: tuple[Any, ...], kwargs: Any, name: str, type_expr: Any) -> Node:
-        create_name(name, None)
         node = Node(graph, name, op, target, args, kwargs, type_expr)
-        name_of[node] = name
         insert(node)
-        table[op, target if op == "call_function" else None][node] = None
-        private._len += 1
         return node
 
-    return append
+    return NodeBuilder(append, lambda nodes: _fill_records(graph, nodes))
 
 
-@cache
-def fast_is_sound() -> bool:
-    """Whether the fast way builds, on this torch, what `create_node` builds; tried once a process."""
-    try:
-        return _traits(_trial(_fast)) == _traits(_trial(_official))
-    except Exception:  # whatever a future torch changes, the official way remains
-        return False
+def bare(graph: Graph) -> NodeBuilder:
+    """The constructor's two parts in C (torch 2.10 and later), with the graph's records filled in bulk."""
+    new: Any = Node.__new__
+    initialize: Any = torch._C._NodeBase.__init__
+    set_arguments: Any = torch._C._NodeBase._update_args_kwargs  # type: ignore[attr-defined]
+    insert: Any = graph._root._prepend  # type: ignore[attr-defined]
+
+    def append(op: str, target: Any, args: tuple[Any, ...], kwargs: Any, name: str, type_expr: Any) -> Node:
+        node = new(Node)
+        initialize(node, graph, name, op, target, type_expr)
+        set_arguments(node, args, kwargs)
+        insert(node)
+        return node  # type: ignore[no-any-return]
+
+    return NodeBuilder(append, lambda nodes: _fill_records(graph, nodes))
 
 
-def _trial(way: Callable[[Graph], Append]) -> Graph:
+def _fill_records(graph: Any, nodes: list[Node]) -> None:
+    """Fill what `create_node` records of each node in its graph."""
+    names = [node.name for node in nodes]
+    namespace = graph._graph_namespace
+    namespace._obj_to_name.update(zip(nodes, names, strict=True))
+    namespace._used_names.update(names)
+    last_number = namespace._base_count
+    for base, number in _BASE_AND_NUMBER.findall("\n".join(names)) if names else ():
+        if number:
+            last_number[base] = int(number)
+        elif base not in last_number:
+            last_number[base] = 0
+    graph._len += len(nodes)
+    alike: dict[Any, tuple[Any, list[Node]]] = {}
+    for node in nodes:
+        op = node.op
+        target = node.target if op == "call_function" else None
+        alike.setdefault((op, id(target)), ((op, target), []))[1].append(node)
+    table = graph._find_nodes_lookup_table.table
+    for key, same in alike.values():
+        table[key].update(dict.fromkeys(same))
+
+
+def _trial(way: Way) -> Graph:
     graph = Graph()
-    append = way(graph)
+    append, finish = way(graph)
     empty = torch.fx.immutable_collections.immutable_dict()
     x = append("placeholder", "x", (), empty, "x", torch.Tensor)
     y = append("get_attr", "a.b", (), empty, "a_b_7", None)
     z = append("call_function", operator.add, (x, y), empty, "add", None)
     w = append("call_function", torch.relu, ([z, 1],), {"k": (y, slice(z, None, 2))}, "relu_3", None)
     v = append("call_method", "view", (w, -1), empty, "view", None)
-    append("output", "output", ((v, [w, x]),), empty, "output", None)
+    u = append("call_function", operator.add, (w, w), empty, "add_12_3", None)
+    o = append("output", "output", ((v, [u, x]),), empty, "output", None)
+    finish([x, y, z, w, v, u, o])
     return graph
 
 

@@ -12,14 +12,20 @@ import itertools
 from functools import cache
 from typing import Any
 
+import sympy
 import torch
-from torch.fx.experimental import sym_node
+from torch.fx.experimental import sym_node, symbolic_shapes
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils import _pytree
+from torch.utils._traceback import CapturedTraceback
 
 RELEASE = tuple(int(part) for part in torch.__version__.split(".")[:2])
 """Major and minor version of the running torch."""
 
 _NO_HINT: Any = getattr(sym_node, "_NO_HINT", None)
+
+_SLOC: Any = symbolic_shapes.SLoc  # type: ignore[attr-defined]
+_GUARD: Any = symbolic_shapes.ShapeGuard  # type: ignore[attr-defined]
 
 COUNTERS = ("unbacked_symint_counter", "unbacked_symfloat_counter")
 """Attributes that number new unbacked symbols: `itertools.count` through 2.9, int since 2.10."""
@@ -30,6 +36,12 @@ def known_settings() -> frozenset[str]:
     """Return the settings that the running torch's ShapeEnv takes; 2.7 and 2.8 took others than later releases."""
     parameters = inspect.signature(ShapeEnv._init).parameters
     return frozenset(name for name in parameters if name not in ("self", "co_fields"))
+
+
+def new_shape_env(settings: dict[str, bool]) -> Any:
+    """Return a new ShapeEnv with settings that the running torch knows."""
+    make: Any = ShapeEnv
+    return make(**settings)
 
 
 def settings(env: Any) -> dict[str, bool]:
@@ -102,8 +114,6 @@ def reserve_numbers(env: Any, numbers: set[int], names: set[str]) -> None:
     if "unique_ids" in vars(env):
         env.unique_ids |= numbers
         return
-    import sympy
-
     held = hints(env)
     missing = max(numbers, default=-1) + 1 - len(held)
     fillers = (f"_reserved_{number}" for number in itertools.count())
@@ -118,10 +128,24 @@ def sym_node_of(expression: Any, env: Any, kind: type, hint: Any, constant: Any)
     return node
 
 
+def location() -> Any:
+    """Return the place in code that restored facts are from; its first field must be a text through 2.12."""
+    return _SLOC("archive", None)
+
+
+def stack() -> Any:
+    """Return a stack for facts whose own stack is not kept."""
+    extract: Any = CapturedTraceback.extract
+    return extract()
+
+
+def guard(expression: Any, size_oblivious: bool) -> Any:
+    """Return a ShapeGuard."""
+    return _GUARD(expression, location(), size_oblivious=size_oblivious)
+
+
 def key_path_classes() -> dict[str, tuple[Any, str | None]]:
     """Return the classes of elements of pytree key paths: name -> (class, its one field or None)."""
-    from torch.fx.experimental import symbolic_shapes
-    from torch.utils import _pytree
 
     fields = {
         "SequenceKey": (_pytree, "idx"),
