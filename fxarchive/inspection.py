@@ -76,14 +76,14 @@ def inspect(
 ) -> ArchiveInfo:
     """Read what an archive is and what loading it would ask for; nothing in it is built or run.
 
-    The header and the index are always read and checked. What the graph holds comes from the document if that is
-    small, else from the summary that `save` put into the header: the same counts, with the first few of what
-    is called and of the inputs and outputs.
+    The header and the index are always read and checked. What the graph holds comes from the document if that
+    is small, else from the summary that `save` put into the header: the same counts, with the first few of
+    what is called and of the inputs and outputs.
 
     Args:
         path: a path, an open binary file that can seek, or an fsspec URL.
-        full: True to read the document however large it is, False to leave it alone; None to read it if it has at most
-            `READ_BYTES` bytes.
+        full: True to read the document however large it is, False to leave it alone; None to read it if it
+            has at most `READ_BYTES` bytes.
         limits: bounds on what the file may ask for.
 
     Returns:
@@ -105,9 +105,8 @@ def inspect(
         header = archive.header
         too_new = _too_new(archive)
         contents = None
-        if too_new is None and full is not False and DOCUMENT in archive.sections:
-            if full or archive.sections[DOCUMENT].size <= READ_BYTES:
-                contents = describe(read_document(archive, limits))
+        if too_new is None and _is_read(archive, full):
+            contents = describe(read_document(archive, limits))
         return ArchiveInfo(
             path=_shown(path),
             size=archive.size,
@@ -129,6 +128,12 @@ def inspect(
         )
 
 
+def _is_read(archive: Archive, full: bool | None) -> bool:
+    if full is None:
+        return DOCUMENT in archive.sections and archive.sections[DOCUMENT].size <= READ_BYTES
+    return full
+
+
 def read_document(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Any:
     """Return the document of an open archive, in the current schema and not audited.
 
@@ -142,7 +147,7 @@ def read_document(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Any:
 
 
 def from_summary(summary: Mapping[str, Any]) -> Contents:
-    """Return what the summary in a header says; whatever has another form than `summarise` writes is passed over.
+    """Return what the summary in a header says; what has another form than `summarise` writes is passed over.
 
     >>> from_summary({"nodes": 3, "calls": [["method", "view", 2]], "graphs": "many"}).calls
     (Calls(kind='method', name='view', calls=2),)

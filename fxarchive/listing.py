@@ -151,7 +151,7 @@ def _values(document: Any, record: Any, notation: Notation) -> Iterator[str]:
 
 
 def _attribute_types(document: Any, graph: int) -> dict[str, str]:
-    """Return what the tensors are that get_attr nodes of a graph can name, by their path below the graph's module."""
+    """Return what the tensors below the module of a graph are, by path: get_attr nodes name them so."""
     owner = next(
         (row for row, module in enumerate(document["modules"]) if module.get("graph") == graph), None
     )

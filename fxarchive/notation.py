@@ -1,7 +1,7 @@
 """Values of a document as text for people: one line, bounded, and safe to print on a terminal.
 
-A document need not have been audited: references may lead in circles, equal parts may multiply, names may hold
-the escape sequences of a terminal. What does not fit the schema at all is an error; use this within
+A document need not have been audited: references may lead in circles, equal parts may multiply, names may
+hold the escape sequences of a terminal. What does not fit the schema at all is an error; use this within
 `tables.reading`.
 """
 
@@ -31,7 +31,7 @@ _UNSAFE = re.compile(r"[^ -~]")
 
 
 def escaped(text: str) -> str:
-    r"""Return ``text`` with every character that a terminal may act on as an escape; letters of any script stay.
+    r"""Return ``text`` with whatever a terminal may act on as an escape; letters of any script stay.
 
     >>> print(escaped("naïve\x1b[31m\n"))
     naïve\x1b[31m\n
@@ -193,7 +193,8 @@ class Notation:
 
 _ROUND = {
     "tuple": ("(", ")"), "list": ("[", "]"), "ilist": ("[", "]"), "size": ("torch.Size([", "])"),
-    "set": ("{", "}"), "frozenset": ("frozenset({", "})"), "deque": ("deque([", "])"), "slice": ("slice(", ")"),
+    "set": ("{", "}"), "frozenset": ("frozenset({", "})"), "deque": ("deque([", "])"),
+    "slice": ("slice(", ")"),
 }  # fmt: skip
 _MAPPINGS = {
     "dict": ("{", "}"), "idict": ("{", "}"), "ordered": ("OrderedDict({", "})"),

@@ -52,7 +52,7 @@ def root_graph(document: Any) -> int | None:
 
 
 def ports(document: Any) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-    """Return the inputs and the outputs of the root graph, each as far as metadata or stored examples say what it is."""
+    """Return the inputs and the outputs of the root graph, as far as metadata or examples describe them."""
     row = root_graph(document)
     if row is None:
         return (), ()
@@ -133,7 +133,7 @@ def _returned(graph: Any, names: list[str]) -> Iterator[tuple[str, int | None, V
 
 
 def _leaves(values: list[Value]) -> Iterator[Value]:
-    """Yield the values in ``values`` that hold no other, in order; of mappings, the values and not the keys."""
+    """Yield the values in ``values`` that hold no other, in order; of mappings, their values only."""
     stack = list(reversed(values))
     while stack:
         value = stack.pop()

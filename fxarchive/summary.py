@@ -90,13 +90,15 @@ class Contents:
     namespaces: tuple[str, ...] = ()
     """Namespaces of the operators that are called: ``aten``, ``prims``, ..."""
     imports: tuple[str, ...] = ()
-    """Modules that must be imported before loading, since they register operators or define what trust names."""
+    """Modules to import before loading: they register operators or define what trust names."""
     examples: bool = False
     """Whether example inputs and their outputs are stored."""
 
 
-COUNTS = ("nodes", "graphs", "modules", "parameters", "buffers", "tensors", "storages", "weight_bytes", "fake_tensors",
-          "operators")  # fmt: skip
+COUNTS = (
+    "nodes", "graphs", "modules", "parameters", "buffers", "tensors", "storages", "weight_bytes",
+    "fake_tensors", "operators",
+)  # fmt: skip
 """Fields of `Contents` that are numbers."""
 
 
@@ -141,7 +143,7 @@ def describe(document: Any) -> Contents:
 
 
 def summarise(document: Any) -> dict[str, Any]:
-    """Return the few facts that go into an archive's header: plain values, a few KB however large the graph is.
+    """Return the facts that go into an archive's header: plain values, a few KB however large the graph is.
 
     ``calls``, ``inputs`` and ``outputs`` hold the first few of each; ``trust`` holds every name.
 
@@ -269,7 +271,7 @@ def weights_of(document: Any) -> tuple[Weight, ...]:
 
 
 def storages_of(document: Any, value: Value) -> list[int]:
-    """Return the storages under a tensor that ``value`` stands for; several if it is sparse, none if it is no tensor."""
+    """Return the storages under a tensor: several if it is sparse, none if ``value`` is no tensor."""
     if type(value) is not list or value[0] != "tensor":
         return []
     record = entry(document, "tensors", value[1])
@@ -316,7 +318,7 @@ def namespaces(document: Any) -> tuple[str, ...]:
 
 
 def imports(document: Any, trust: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the modules to import before loading: those that register operators, and those of the names in ``trust``."""
+    """Return the modules that register operators, and those that the names in ``trust`` are in, sorted."""
     found = {
         record[-1] for record in document["targets"] if record[0] in ("operator", "packet") and record[-1]
     }

@@ -23,8 +23,8 @@ VALUE_KEYS = ("val", "example_value", "tensor_meta")
 GRAPH_MODULE = "torch.fx.graph_module.GraphModule"
 """The class of a module that has a graph; such a row of `modules` names none."""
 
-LONGEST_PATH = 1000
-"""Characters of an attribute path; modules can be nested so deep that all paths together would fill the memory."""
+LONGEST_PATH = 250
+"""Characters of an attribute path; modules can be nested so deep that their paths would fill the memory."""
 
 _ROW_TABLES = {"shared": "shared", "value": "values", "text": "texts"}
 
@@ -104,15 +104,10 @@ def tensor_facts(document: Any, value: Value) -> TensorFacts | None:
 
 def _of_tensor(document: Any, value: Value) -> TensorFacts:
     record = entry(document, "tensors", value[1])
-    held = record
-    while (
-        "storage" not in held and "values" in held
-    ):  # a sparse tensor has the dtype and device of its values
-        held = entry(document, "tensors", held["values"])
-    device = (
-        entry(document, "storages", held["storage"])["device"] if "storage" in held else held.get("device")
-    )
-    return TensorFacts(held["dtype"], tuple([size_text(n) for n in record.get("size", ())]), device)
+    # a sparse tensor has the dtype and the device of its values
+    held = entry(document, "tensors", record["values"]) if "values" in record else record
+    stored = entry(document, "storages", held["storage"]) if "storage" in held else held
+    return TensorFacts(held["dtype"], tuple([size_text(n) for n in record.get("size", ())]), stored["device"])
 
 
 def _of_fake(document: Any, value: Value) -> TensorFacts:
@@ -208,8 +203,8 @@ def parts(value: Value) -> list[Value]:
 
 
 _PARTS = {
-    "tuple": 1, "list": 1, "dict": 1, "set": 1, "frozenset": 1, "ordered": 1, "default": 1, "deque": 1, "size": 1,
-    "ilist": 1, "idict": 1, "slice": 1, "named": 2, "annotation": 2,
+    "tuple": 1, "list": 1, "dict": 1, "set": 1, "frozenset": 1, "ordered": 1, "default": 1, "deque": 1,
+    "size": 1, "ilist": 1, "idict": 1, "slice": 1, "named": 2, "annotation": 2,
 }  # fmt: skip
 """Tag -> where in the tagged value the list of its parts stands; other values have none."""
 
@@ -268,7 +263,7 @@ def members(document: Any, key: str, step: int) -> Iterator[tuple[int, str, Valu
 
 
 def module_paths(document: Any, start: int | None = None) -> dict[int, str]:
-    """Return for each module at or below ``start`` the path that leads to it, the shortest one; "" for itself.
+    """Return for each module at or below ``start`` the shortest path that leads to it; "" for itself.
 
     Args:
         document: of the current schema.

@@ -33,7 +33,7 @@ class VerifyReport:
     trust: tuple[str, ...] = ()
     """Names that `load` accepts only in ``trust=``."""
     outputs_compared: int | None = None
-    """Outputs that a replay of the stored example inputs gave again, bit for bit; None if nothing was replayed."""
+    """Outputs that a replay of the stored inputs gave again, bit for bit; None if nothing was replayed."""
     error: FxArchiveError | None = field(default=None, compare=False)
     """What is wrong, or None."""
 
@@ -61,8 +61,8 @@ def verify(
 
     Args:
         path: a path, an open binary file that can seek, or an fsspec URL.
-        run: also load the archive, replay the example inputs that were stored with it and compare the outputs bit
-            for bit. Equal bits can only be expected from the same torch on the same kind of machine.
+        run: also load the archive, replay the example inputs that were stored with it and compare the outputs
+            bit for bit. Equal bits can only be expected from the same torch on the same kind of machine.
         trust: names of classes and functions outside the shipped list that loading may use.
         limits: bounds on what the file may ask for.
 

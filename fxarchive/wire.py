@@ -21,8 +21,8 @@ from typing import Any, NoReturn
 from fxarchive.errors import CorruptArchive, FxArchiveError, Problem, TooLarge, UnsupportedValue
 from fxarchive.limits import DEFAULT_LIMITS, Limits
 
-MAX_DEPTH = 512
-"""Nesting of lists and dicts, the document being level 1; half of CPython's default recursion limit."""
+MAX_DEPTH = 384
+"""Nesting of lists and dicts, the document being level 1. CPython 3.10's pickler manages 490."""
 
 MAX_INT_BYTES = 64 * 1024
 """Bytes of one int in two's complement."""
@@ -350,7 +350,7 @@ def _check_keys(payload: bytes) -> None:
     marks: list[int] = []
     for opcode, argument in _operations(payload):
         if opcode == ord("}"):
-            stack.append(set())
+            stack.append(())  # becomes a set with its first key: sets are large
         elif opcode == ord("("):
             marks.append(len(stack))
         elif opcode == ord("a"):
@@ -361,7 +361,7 @@ def _check_keys(payload: bytes) -> None:
             start = len(stack) - 2 if opcode == ord("s") else marks.pop()
             pairs = stack[start:]
             del stack[start:]
-            keys = stack[-1]
+            keys = stack[-1] = set() if stack[-1] == () else stack[-1]
             for key in pairs[::2]:
                 if type(keys) is not set or key in keys:
                     raise _corrupt(f"a dict has the key {str(key, 'utf-8', 'replace')[:80]!r} twice")

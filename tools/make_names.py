@@ -45,7 +45,7 @@ DENIED = re.compile(
     | .*torch_function.*|.*torch_dispatch.*|.*docstring.*|_add_docstr|overload|wraps|lru_cache|cache
     |deprecated|contextmanager
     # pickling
-    | __reduce(?:_ex)?__|__setstate__|__getstate__|_rebuild.*|__deepcopy__|__copy__
+    | _|setup_docs|__reduce(?:_ex)?__|__setstate__|__getstate__|_rebuild.*|__deepcopy__|__copy__
     # attribute walks and class surgery by string
     | __getattr(?:ibute)?__|__setattr__|__delattr__|__class__|__dict__|__dir__|__init_subclass__
     |__subclasshook__|__new__|__init__

@@ -140,7 +140,7 @@ def _sections(info: ArchiveInfo) -> str:
         parts.append(f"graph {output.size_text(graph[0].stored_size)}")
     if weights:
         stored = output.size_text(sum([section.stored_size for section in weights]))
-        packed = " (zstd)" if any([section.codec == "zstd" for section in weights]) else ""
+        packed = " (zstd)" if "zstd" in {section.codec for section in weights} else ""
         parts.append(f"weights {stored}{packed} in {output.counted(len(weights), 'section')}")
     return f": {', '.join(parts)}" if parts else ""
 

@@ -1,4 +1,4 @@
-"""What the command writes: text that is safe on a terminal, aligned, coloured only where that is wanted; and JSON."""
+"""What the command writes: text, safe on a terminal, aligned, coloured where that is wanted; and JSON."""
 
 from __future__ import annotations
 
@@ -69,12 +69,11 @@ def size_text(count: int) -> str:
     """
     if count < 1024:
         return f"{count} byte{'' if count == 1 else 's'}"
-    size = float(count)
-    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+    size, units = count / 1024, ["KiB", "MiB", "GiB", "TiB", "PiB"]
+    while round(size, 1) >= 1024 and len(units) > 1:
         size /= 1024
-        if round(size, 1) < 1024:
-            break
-    return f"{size:.1f} {unit}"
+        del units[0]
+    return f"{size:.1f} {units[0]}"
 
 
 def counted(count: int, noun: str) -> str:
@@ -112,7 +111,7 @@ def json_error(path: str, error: FxArchiveError) -> None:
 
 
 def _jsonable(value: Any) -> Any:
-    """Bytes become ``{"base64": text}``, floats that JSON lacks become text, and what has no order gets none."""
+    """Bytes become ``{"base64": text}``, and the floats that JSON lacks become text."""
     if isinstance(value, dict):
         return {key: _jsonable(held) for key, held in value.items()}
     if isinstance(value, list | tuple):

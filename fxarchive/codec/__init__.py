@@ -57,7 +57,7 @@ def encode(obj: Any, *, examples: Any = None, omit_weights: bool = False, drop: 
             return Encoded(enc.document, enc.storages, frozenset(enc.features), tuple(dropped))
         # what was encoded before its refusal left rows behind, so the whole is encoded again without it
         leave_out |= frozenset(enc.dropped)
-        dropped += [problem for problems in enc.dropped.values() for problem in problems]
+        dropped += [p._replace(path=p.path.lstrip(".")) for problems in enc.dropped.values() for p in problems]
 
 
 def _encode_root(enc: Encoder, obj: Any, examples: Any) -> None:

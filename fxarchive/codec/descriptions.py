@@ -24,6 +24,7 @@ from fxarchive.codec.geometry import (
     name_of_dtype,
     needed_elements,
     reason,
+    silence,
 )
 from fxarchive.codec.history import add_history
 from fxarchive.codec.layouts import COMPRESSED, LAYOUTS, LAYOUTS_BY_NAME, QUANTIZED
@@ -64,6 +65,10 @@ class Description:
     @property
     def is_leaf(self) -> bool:
         return "computed" not in self.flags
+
+    @property
+    def layout(self) -> torch.layout:
+        return self.sparse["layout"] if self.sparse else torch.strided
 
     @property
     def is_simple(self) -> bool:
@@ -289,7 +294,7 @@ def build(description: Description, mode: Any, storage: Any = None, where: str =
             where, f"it needs {d.needed} bytes and the storage that it shares has {storage.nbytes()}"
         )
     try:
-        with torch.inference_mode("inference" in d.flags):
+        with silence(d.dtype, d.layout), torch.inference_mode("inference" in d.flags):
             fake: Any = FakeTensor(mode, _meta_tensor(d, storage), d.device)
             if d.requires_grad and d.is_leaf:
                 fake.requires_grad_()

@@ -85,7 +85,7 @@ class Encoder:
         """Bytes of a metadata value -> its row in `values`."""
         self._encode = dict(encode)
         self._encode_where = list(encode_where)
-        self._depth = 0
+        self._steps: list[tuple[Callable[[int], str], list[Value]]] = []
         self._containers: dict[int, list[Any]] = {}
         self._rows: dict[tuple[str, Any], int] = {}
         self._alive: list[Any] = []
@@ -112,20 +112,25 @@ class Encoder:
         """Encode each of ``items``; ``step`` names the place of item i in a path."""
         problems: list[Problem] = []
         out: list[Value] = []
-        if self._depth >= MAX_DEPTH:
+        if len(self._steps) >= MAX_DEPTH:
             raise Refused.because(f"it is nested more than {MAX_DEPTH} containers deep")
-        self._depth += 1
+        self._steps.append((step, out))
         try:
             for i, item in enumerate(items):
                 try:
                     out.append(self.value(item))
                 except Refused as refused:
                     problems += refused.below(step(i))
+                    out.append(None)  # keeps the count, from which `here` tells the place
         finally:
-            self._depth -= 1
+            self._steps.pop()
         if problems:
             raise Refused(problems)
         return out
+
+    def here(self) -> str:
+        """Return the path of the value at hand, for work on it that is put off."""
+        return self.path + "".join([step(len(done)) for step, done in self._steps])
 
     def container(self, value: Any, tag: str, fill: Callable[[list[Any]], None]) -> Value:
         """Encode a container that can change, once, however many places refer to it.

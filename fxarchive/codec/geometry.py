@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -108,6 +111,25 @@ def check_extent(size: list[int], stride: list[int], offset: int, itemsize: int,
 
 def _shown(values: list[int]) -> str:
     return str(values) if len(values) <= 8 else f"[{', '.join(map(str, values[:8]))}, ...]"
+
+
+def silence(dtype: torch.dtype | None, layout: torch.layout = torch.strided) -> AbstractContextManager[Any]:
+    """Return a context for making a tensor of a kind that torch warns about: it is the archive that asks for it.
+
+    Args:
+        dtype: its dtype, None for a quantized one.
+        layout: its layout.
+    """
+    if layout is torch.strided and dtype not in (None, torch.complex32):
+        return nullcontext()
+    return _without_warnings()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def reason(error: Exception) -> str:

@@ -46,7 +46,7 @@ class Reference:
     class_names: frozenset[str]
     """Names in the class that each GraphModule has of its own."""
     call: Any
-    """The code of the ``__call__`` that `recompile` puts into that class."""
+    """The ``__call__`` that `recompile` puts into that class."""
 
 
 @cache
@@ -62,14 +62,16 @@ def reference() -> Reference:
     generated = frozenset(held) - before
     initial = {name: value for name, value in vars(module).items() if name not in held}
     own = vars(type(module))
-    return Reference(generated, initial, frozenset(own), own["__call__"].__code__)
+    return Reference(generated, initial, frozenset(own), own["__call__"])
 
 
 @cache
 def kept_names() -> frozenset[str]:
     """Return every name under which torch itself keeps something in a GraphModule or in its own class."""
     known = reference()
-    return frozenset({"_graph", *known.generated, *known.initial, *known.class_names})
+    return frozenset(
+        {"_graph", "_prologue_start", "shape_env", *known.generated, *known.initial, *known.class_names}
+    )
 
 
 # encoding
@@ -191,7 +193,10 @@ def _added_to_the_class(module: GraphModule) -> list[Problem]:
         problems.append(
             Problem(".forward", "it is not what the graph generates; call recompile() or change the graph")
         )
-    if getattr(call, "__code__", None) is not known.call or getattr(wrapped, "cls_call", None) is not None:
+    if (
+        getattr(call, "__code__", None) is not known.call.__code__
+        or getattr(wrapped, "cls_call", None) is not None
+    ):
         problems.append(
             Problem(
                 ".__call__", "it was replaced; code is never stored, so make a new GraphModule of the graph"
@@ -266,7 +271,8 @@ class _Deferral:
     def __init__(self, module: GraphModule) -> None:
         self._module = weakref.ref(module)
         self._lock = threading.RLock()
-        names = sorted({"forward", "_wrapped_call", *reference().generated} - {"_code"})
+        # torch.compile reads _call_impl of the class before it looks into the module.
+        names = sorted({"forward", "_call_impl", "_wrapped_call", *reference().generated} - {"_code"})
         self.placed: dict[str, Any] = {name: _StandIn(self, name) for name in names}
         self.placed["_code"] = _CodeStandIn(self, "_code")
         for name in ("__call__", "__reduce__", "__reduce_package__", "__getstate__"):
@@ -345,6 +351,8 @@ def _generate_first(deferral: _Deferral, name: str) -> Any:
         return getattr(type(self), name)(self, *args, **kwargs)
 
     method.__name__ = name
+    if name == "__call__":
+        method.__annotations__ = reference().call.__annotations__  # inspect.signature(module) shows them
     return method
 
 

@@ -28,7 +28,7 @@ _OP_NUMBERS = {op: number for number, op in enumerate(OPS)}
 # encoding
 
 
-def encode_graph(enc: Encoder, graph: Graph, path: str = "") -> int:
+def encode_graph(enc: Encoder, graph: Graph, path: str) -> int:
     """Return the row of ``graph`` in `graphs`; its nodes are encoded later, below ``path`` in error messages."""
     row = enc.row("graphs", id(graph))
     if row is None:
@@ -43,7 +43,7 @@ def encode_graph(enc: Encoder, graph: Graph, path: str = "") -> int:
 
 
 def encode_graph_value(enc: Encoder, graph: Graph) -> Value:
-    return ["graph", encode_graph(enc, graph, ".graph")]
+    return ["graph", encode_graph(enc, graph, enc.here())]
 
 
 def encode_node_value(enc: Encoder, node: Node) -> Value:
@@ -56,7 +56,7 @@ def encode_node_value(enc: Encoder, node: Node) -> Value:
             )
         enc.operands.distances.append(enc.operands.at - number)
         return ["hole"]
-    row = encode_graph(enc, node.graph)
+    row = encode_graph(enc, node.graph, enc.here())
     number = enc.numbers[id(node.graph)].get(node)
     if number is None:
         raise Refused.because(f"the node {node.name} was erased from its graph")

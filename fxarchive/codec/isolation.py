@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 def isolated() -> Iterator[None]:
     """Run without the caller's modes: default devices, FakeTensorModes, tracers, inference mode, no_grad.
 
-    Inside, `torch.empty` makes a plain tensor on the device that it is told, and attributes of tensors are read
-    without asking the `__torch_function__` of their class, which also halves the time of each read.
+    Inside, `torch.empty` makes a plain tensor on the device that it is told, and attributes of tensors are
+    read without asking the `__torch_function__` of their class, which also halves the time of each read.
     """
     with (
         _disable_current_modes(),

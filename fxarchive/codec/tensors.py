@@ -22,6 +22,7 @@ from fxarchive.codec.geometry import (
     contiguous_strides,
     name_of_dtype,
     reason,
+    silence,
 )
 from fxarchive.codec.layouts import (
     LAYOUTS,
@@ -256,7 +257,8 @@ def _decode_values(dec: Decoder, record: dict[str, Any], where: str) -> torch.Te
     if type(layout) is not str or layout not in LAYOUTS_BY_NAME:
         raise InvalidDocument(where, f"its layout is {layout!r}")
     if layout != "strided":
-        return decode_sparse(record, lambda row: _strided_part(dec, row, where), where)
+        with silence(None):
+            return decode_sparse(record, lambda row: _strided_part(dec, row, where), where)
     dtype = check_dtype(record.get("dtype"), where)
     size = check_integers(record.get("size"), "size", where)
     stride = (
@@ -270,9 +272,11 @@ def _decode_values(dec: Decoder, record: dict[str, Any], where: str) -> torch.Te
     if "quantizer" in record or dtype in QUANTIZED:
         if dtype not in QUANTIZED or storage.device == META:
             raise InvalidDocument(where, f"a {dtype} tensor on {storage.device} cannot be quantized")
-        return decode_quantized(dtype, storage, offset, size, stride, record.get("quantizer"), where)
+        with silence(None):
+            return decode_quantized(dtype, storage, offset, size, stride, record.get("quantizer"), where)
     try:
-        tensor = view(storage, dtype, size, stride, offset)
+        with silence(dtype):
+            tensor = view(storage, dtype, size, stride, offset)
     except RuntimeError as error:
         raise InvalidDocument(where, f"torch cannot build it ({reason(error)})") from None
     if check_flag(record, "conj", where):
@@ -285,13 +289,9 @@ def _decode_values(dec: Decoder, record: dict[str, Any], where: str) -> torch.Te
 
 
 def _strided_part(dec: Decoder, row: Any, where: str) -> torch.Tensor:
-    record = dec.entry("tensors", row)
-    if (
-        type(record) is not dict
-        or record.get("layout", "strided") != "strided"
-        or "class" in record
-        or "quantizer" in record
-    ):
+    table = dec.document["tensors"]
+    record = table[row] if type(row) is int and 0 <= row < len(table) else None
+    if type(record) is not dict or {"layout", "class", "quantizer"} & record.keys():
         raise InvalidDocument(where, f"its part, row {row!r} of tensors, is not a plain strided tensor")
     return tensor_of_row(dec, row)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import sympy
 import torch
 from torch._dynamo.source import ConstantSource, LocalSource
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
-from torch.utils._sympy.functions import FloorDiv, Max, Mod
 
 
 @dataclass
@@ -94,7 +93,7 @@ def derived() -> Case:
     root = env.create_symbol(3, ConstantSource("_dim_s"), dynamic_dim=DimDynamic.DYNAMIC)
     four = env.create_symintnode(4 * root, hint=12, source=LocalSource("t"))
     assert four > 4
-    return Case(env, {"t": four, "s": env.create_symintnode(root, hint=3)}, ())
+    return Case(env, {"t": four, "s": env.create_symintnode(root, hint=3)}, ("t",))
 
 
 CASES: dict[str, Callable[[], Case]] = {
@@ -109,7 +108,7 @@ CASES: dict[str, Callable[[], Case]] = {
 
 def observe(case: Case) -> dict[str, Any]:
     """Everything a user of the environment can see, and what it answers to new questions; changes the environment."""
-    seen: dict[str, Any] = {}
+    seen: dict[str, Any] = {"duck": str(case.env.create_symbol(5, ConstantSource("duck")))}
     for name, number in case.numbers.items():
         node = number.node
         seen[name] = (type(number).__name__, str(node._expr), str(node.expr), sympy.srepr(node.expr), node.hint)
@@ -124,9 +123,9 @@ def observe(case: Case) -> dict[str, Any]:
             if isinstance(number, torch.SymInt) and isinstance(other, torch.SymInt):
                 seen[f"{name} < {other_name}"] = _tried(lambda: bool(number < other))
                 seen[f"{name} == 2 * {other_name}"] = _tried(lambda: bool(number == 2 * other))
-    seen["new"] = _new_symbols(case)
+    seen["new"], more = _new_symbols(case)
     seen.update({f"{name} after": value for name, value in _facts(case.env).items()})
-    seen["guards after"] = _guards(case)
+    seen["guards after"] = _guards(case, more)
     return seen
 
 
@@ -154,9 +153,9 @@ def _facts(env: Any) -> dict[str, Any]:
     }
 
 
-def _guards(case: Case) -> Any:
-    numbers = [case.numbers[name] for name in case.inputs]
-    sources = [LocalSource(name) for name in case.inputs]
+def _guards(case: Case, more: Sequence[Any] = ()) -> Any:
+    numbers = [*(case.numbers[name] for name in case.inputs), *more]
+    sources = [LocalSource(name) for name in (*case.inputs, *(f"new{i}" for i in range(len(more))))]
     return (
         _tried(lambda: case.env.produce_guards(numbers, sources, ignore_static=False)),
         _tried(lambda: case.env.produce_guards_expression(numbers)),
@@ -173,7 +172,7 @@ def _new_symbols(case: Case) -> Any:
     taken = {str(symbol) for number in case.numbers.values() for symbol in number.node._expr.free_symbols}
     collisions = sorted(taken & {*names, str(loose[0].node._expr), str(loose[1].node._expr)})
     known = [_tried(lambda number=number: bool(number < new[0])) for number in case.numbers.values()]
-    return names, [str(number.node._expr) for number in loose], collisions, known
+    return (names, [str(number.node._expr) for number in loose], collisions, known), new
 
 
 def _tried(act: Callable[[], Any]) -> Any:
@@ -182,5 +181,3 @@ def _tried(act: Callable[[], Any]) -> Any:
     except Exception as error:  # torch's own refusals count as answers
         return type(error).__name__, str(error).partition("\n")[0]
 
-
-TREES = (FloorDiv, Max, Mod)

@@ -278,6 +278,7 @@ def test_a_cycle_of_submodules_comes_back() -> None:
     assert len(list(again.modules())) == 2
 
 
+@pytest.mark.slow
 def test_nesting_has_no_depth_limit() -> None:
     module = nn.Module()
     for _ in range(100_000):

@@ -128,8 +128,8 @@ def facts(fake: Any, unsafe: bool) -> list[Any]:
     return [
         type(fake), fake.dtype, fake.shape, fake.stride(), fake.storage_offset(), fake.layout, fake.device,
         fake.fake_device, fake.requires_grad, fake.is_leaf, fake.grad_fn, fake.grad, fake._base,
-        fake._is_view(), fake.is_conj(), fake.is_neg(), fake.is_inference(), fake._version,
-        fake.output_nr, fake.numel(), fake.is_contiguous(), fake.element_size(), fake.is_cpu, fake.is_cuda, fake.is_meta,
+        fake._is_view(), fake.is_conj(), fake.is_neg(), fake.is_inference(), fake._version, fake.output_nr,
+        fake.numel(), fake.is_contiguous(), fake.element_size(), fake.is_cpu, fake.is_cuda, fake.is_meta,
         str(torch._C._dispatch_keys(fake)), storage.nbytes(), storage.device, storage.resizable(), pointer,
         list(state), list(state.values()),
     ]  # fmt: skip
