@@ -199,4 +199,4 @@ def test_references_in_circles_end() -> None:
     document["graphs"][0]["patterns"][6] = [[["tuple", [["shared", 0], ["value", 0], HOLE, HOLE]]], []]
     found = describe(document)
     assert [port.name for port in found.outputs] == ["", "", "add", "relu"]
-    assert found.outputs[0].text.endswith("…" + found.outputs[0].text[found.outputs[0].text.index("…") + 1 :])
+    assert all(["…" in port.text and len(port.text) <= 200 for port in found.outputs[:2]])

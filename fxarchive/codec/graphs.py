@@ -21,6 +21,10 @@ from fxarchive.codec.fast.nodes import node_builder
 from fxarchive.codec.operators import decode_target, encode_target, name_of, resolve_name
 from fxarchive.document import OPS, Value
 from fxarchive.errors import InvalidDocument
+from fxarchive.qualname import QualifiedName
+
+_UNLOADED_TRACER = "_unloaded_tracer"
+"""Attribute of a loaded graph that keeps the name of a tracer class which was not loaded, so that it is saved again."""
 
 _OP_NUMBERS = {op: number for number, op in enumerate(OPS)}
 
@@ -195,6 +199,10 @@ def _encode_codegen(enc: Encoder, graph: Graph) -> Value:
 
 
 def _encode_tracer(enc: Encoder, graph: Graph) -> Value:
+    unloaded = getattr(graph, _UNLOADED_TRACER, None)
+    if graph._tracer_cls is None and unloaded is not None:
+        with enc.metadata():
+            return [str(unloaded), enc.value(graph._tracer_extras)]
     return encode_tracer(enc, graph._tracer_cls, graph._tracer_extras)
 
 
@@ -229,6 +237,8 @@ def decode_node_value(dec: Decoder, tagged: Value) -> Node:
 def _build(dec: Decoder, row: int, record: dict[str, Any]) -> Graph:
     tracer, extras = decode_tracer(dec, record["tracer"])
     graph = Graph(tracer_cls=tracer, tracer_extras=extras)
+    if tracer is None and record["tracer"][0] is not None:
+        setattr(graph, _UNLOADED_TRACER, QualifiedName(record["tracer"][0]))
     graph._codegen = _decode_codegen(dec, record["codegen"])
     nodes = dec.nodes[row] = _build_nodes(dec, record, graph)
     dec.later(lambda: columns.decode_metadata(dec, record, nodes))
