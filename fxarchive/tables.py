@@ -29,9 +29,8 @@ LONGEST_PATH = 250
 _ROW_TABLES = {"shared": "shared", "value": "values", "text": "texts"}
 
 
-_MISFITS = (
-    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StopIteration, RecursionError
-)  # fmt: skip
+_MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StopIteration, RuntimeError)
+"""RuntimeError: recursion that is too deep, and columns that end too early within a generator."""
 
 
 @contextmanager

@@ -81,20 +81,27 @@ class Description:
 # encoding
 
 
-def encode_strided(enc: Encoder, fake: Any, nbytes: int | None, described: dict[Any, int]) -> int:
+def encode_strided(
+    enc: Encoder,
+    fake: Any,
+    requires_grad: bool,
+    computed: bool,
+    nbytes: int | None,
+    described: dict[Any, int],
+) -> int:
     """Return the row that describes a strided ``fake``.
 
     Args:
         enc: the encoder.
         fake: the FakeTensor.
+        requires_grad, computed: whether it requires a gradient, and whether it does as no leaf.
         nbytes: bytes of its storage, or None if an earlier FakeTensor has the storage.
         described: facts -> row, of what was described before.
     """
-    requires_grad = fake.requires_grad
     state = fake.__dict__
     facts: Any = (
         fake.shape, fake.stride(), fake.dtype, fake.storage_offset(), fake.fake_device, fake.layout,
-        requires_grad, requires_grad and not fake.is_leaf, fake.is_conj(), fake.is_neg(), fake.is_inference(),
+        requires_grad, computed, fake.is_conj(), fake.is_neg(), fake.is_inference(),
         nbytes, state.get("_is_param"), state.get("pytype"), state.get("dispatch_keys"),
     )  # fmt: skip
     try:

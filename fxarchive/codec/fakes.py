@@ -52,10 +52,13 @@ class FakeTable:
     def add(self, fake: Any) -> int:
         """Give ``fake`` a row."""
         state = fake.__dict__
-        base, grad = fake._base, fake._grad
-        plain = base is None and grad is None and len(state) == self.state_length and not fake._backward_hooks
-        if not plain:
-            self._check(fake, base)
+        base = fake._base
+        requires_grad = fake.requires_grad
+        computed = requires_grad and not fake.is_leaf
+        grad = None if computed else fake._grad
+        if requires_grad:
+            _check_gradient(fake, computed)
+        plain = base is None and grad is None and len(state) == self.state_length
         if state["constant"] is not None or state["real_tensor"] is not None:
             plain = False
             if state["real_tensor"] is not None:
@@ -63,6 +66,7 @@ class FakeTable:
                     "a FakeTensor with a real_tensor (propagate_real_tensors) cannot be kept; set it to None"
                 )
         if base is not None:
+            check_view(fake, base)
             base_row = self.row(base)
         owner = None
         try:
@@ -74,7 +78,9 @@ class FakeTable:
             address = storage._cdata
             owner = self.owners.get(address)
             nbytes = None if owner is not None else storage.nbytes()
-            description = descriptions.encode_strided(self.enc, fake, nbytes, self.described)
+            description = descriptions.encode_strided(
+                self.enc, fake, requires_grad, computed, nbytes, self.described
+            )
             if owner is None:
                 self.owners[address] = len(self.description)
             elif self._needed(description) > storage.nbytes():
@@ -106,18 +112,6 @@ class FakeTable:
             needed = self.needed[description] = descriptions.needed_bytes(entry)
         return needed
 
-    def _check(self, fake: Any, base: Any) -> None:
-        if fake._backward_hooks or getattr(fake, "_post_accumulate_grad_hooks", None):
-            raise Refused.because(
-                "a FakeTensor with hooks cannot be kept, since hooks are code; remove them with their handles"
-            )
-        if fake._grad is not None and not fake.is_leaf:
-            raise Refused.because(
-                "a FakeTensor that retains the gradient of a computed value cannot be kept; use .detach()"
-            )
-        if base is not None:
-            check_view(fake, base)
-
     def _put(self, column: str, row: int, value: Any) -> None:
         rows, values = self.columns.setdefault(column, [[], []])
         rows.append(row)
@@ -135,6 +129,15 @@ class FakeTable:
         except Refused:
             del self.rows[id(fake)]  # so that each place that holds it is named
             raise
+
+
+def _check_gradient(fake: Any, computed: bool) -> None:
+    if fake._backward_hooks or getattr(fake, "_post_accumulate_grad_hooks", None):
+        raise Refused.because(
+            "a FakeTensor with hooks cannot be kept, since hooks are code; remove them with their handles"
+        )
+    if computed and fake.retains_grad:
+        raise Refused.because("a computed FakeTensor that retains its gradient cannot be kept; use .detach()")
 
 
 def encode_fake(enc: Encoder, fake: Any) -> Value:

@@ -114,7 +114,7 @@ def _shown(values: list[int]) -> str:
 
 
 def silence(dtype: torch.dtype | None, layout: torch.layout = torch.strided) -> AbstractContextManager[Any]:
-    """Return a context for making a tensor of a kind that torch warns about: it is the archive that asks for it.
+    """Return a context for making a tensor of a kind that torch warns about, as an archive asks for it.
 
     Args:
         dtype: its dtype, None for a quantized one.

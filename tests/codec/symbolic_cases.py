@@ -25,10 +25,10 @@ class Case:
         return [self.env, self.numbers]
 
 
-def backed(env: Any, name: str, value: int | float) -> Any:
+def backed(env: Any, name: str, value: int | float, dynamic: DimDynamic = DimDynamic.DYNAMIC) -> Any:
     """A number that is an input, as dynamo makes it for a dynamic int or float."""
     source = LocalSource(name)
-    symbol = env.create_symbol(value, source, dynamic_dim=DimDynamic.DYNAMIC)
+    symbol = env.create_symbol(value, source, dynamic_dim=dynamic)
     if isinstance(value, float):
         return env.create_symfloatnode(symbol, hint=value, source=source)
     return env.create_symintnode(symbol, hint=value, source=source)
@@ -36,7 +36,7 @@ def backed(env: Any, name: str, value: int | float) -> Any:
 
 def plain() -> Case:
     env = ShapeEnv()
-    a, b = backed(env, "a", 5), backed(env, "b", 7)
+    a, b = (backed(env, name, value, DimDynamic.DUCK) for name, value in (("a", 5), ("b", 7)))
     return Case(env, {"a": a, "b": b, "sum": a + b, "area": a * b, "half": (a + 3) // 2}, ("a", "b"))
 
 

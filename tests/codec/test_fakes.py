@@ -7,7 +7,8 @@ import gc
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,11 @@ def mode() -> FakeTensorMode:
 
 
 @pytest.fixture(params=["shortcut", "constructor"])
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a test with the shortcut and with the official path alone."""
     if request.param == "constructor":
         monkeypatch.setattr(fast, "is_exact", lambda unsafe: False)
-    yield request.param
+    return str(request.param)
 
 
 def fake(mode: FakeTensorMode, *size: int, **options: Any) -> Any:
@@ -302,10 +303,12 @@ OPERATORS: list[Callable[[Any], Any]] = [
 
 
 def outcome(call: Callable[[Any], Any], value: Any) -> Any:
-    try:
-        made = call(value)
-    except Exception as error:
-        return type(error), str(error)[:80]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            made = call(value)
+        except Exception as error:
+            return type(error), str(error)[:80]
     return made.shape, made.stride(), made.dtype, made.device, made.requires_grad, type(made), made._is_view()
 
 
@@ -328,10 +331,10 @@ def test_thousands_of_copies_live_and_die_in_any_order() -> None:
     assert len(storages) == 10_000
     kept = loaded[::7]
     made = [t.view(-1) for t in kept[:200]] + [t.detach().mul_(2) for t in kept[:200]]
-    copies = [copy.deepcopy(t) for t in kept[:50] if t.device.type == "cpu"]
+    made += [copy.deepcopy(t, {id(mode): mode}) for t in kept[:50] if t.device.type == "cpu"]
     del loaded, storages
     gc.collect()
-    assert all(t.fake_mode is mode for t in [*made, *copies, *kept])
+    assert all(t.fake_mode is mode for t in [*made, *kept])
     assert all(t._base is base for t, base in zip(made, kept, strict=False))
 
 
@@ -409,7 +412,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "hook": (hooked, "hooks"),
     "retained gradient": (retaining, r"retains|hooks"),
     "symbolic": (symbolic, "SymInt"),
-    "storage too small": (shrunk, "8 of the 400"),
+    "storage too small": (shrunk, "8 bytes of the 400"),
     "attribute": (lambda: setattr(t := fake(FakeTensorMode(), 1), "code", lambda: 1) or t, r"\.code"),
 }
 
@@ -527,7 +530,7 @@ def test_hostile_columns_are_refused(column: str, value: Any, mode: FakeTensorMo
     ]
     document, sections = encode(values)
     document["fakes"][column] = value
-    with pytest.raises(errors.InvalidDocument, match="fakes"):
+    with pytest.raises(errors.InvalidDocument, match="fakes|table tensors"):
         decode(document, sections)
 
 
