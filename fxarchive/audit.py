@@ -65,7 +65,7 @@ def _check_tables(document: Any, features: Iterable[str]) -> None:
 def _check_targets(targets: list[Any], trust: Collection[str] | None) -> None:
     untrusted = []
     for row, record in enumerate(targets):
-        if type(record) is not list or not record or _TARGET_LENGTHS.get(record[0]) != len(record):
+        if type(record) is not list or not record or _TARGET_LENGTHS.get(str(record[0])) != len(record):
             raise InvalidDocument(f"row {row} of targets", "it is not a record of a known kind")
         if not all([type(part) is str or (at == len(record) - 1 > 1 and part is None) for at, part in enumerate(record)]):
             raise InvalidDocument(f"row {row} of targets", "a part of it is not a string")
@@ -95,6 +95,7 @@ def _check_graph(document: Document, where: str, graph: Any) -> None:
     _check_node_targets(document, where, graph)
     for pattern in graph["patterns"]:
         _check_pattern(where, pattern)
+    _check_attribute_reads(document, where, graph)
     _check_codegen(where, graph["codegen"])
 
 
@@ -113,6 +114,7 @@ def _check_names(where: str, names: list[str]) -> None:
 def _check_node_targets(document: Document, where: str, graph: Any) -> None:
     functions, texts = len(document["targets"]), document["texts"]
     call_function = _OP["call_function"]
+    _check_rows(where, "targets", graph["targets"], max(functions, len(texts)))
     seen = set(zip(graph["ops"], graph["targets"], strict=True))
     for op, row in seen:
         _check_rows(where, "targets", [row], functions if op == call_function else len(texts))
@@ -144,6 +146,22 @@ def _check_pattern(where: str, pattern: Any) -> None:
         if type(name) is not str:
             raise InvalidDocument(where, "a keyword of a call pattern is not a string")
         check_identifier(f"{where}, a keyword argument,", name)
+
+
+def _check_attribute_reads(document: Document, where: str, graph: Any) -> None:
+    """Check the attribute names of ``getattr`` calls: a graph reads ``shape``, never ``__class__``."""
+    readers = {row for row, record in enumerate(document["targets"]) if record[1] == "builtins.getattr"}
+    if not readers:
+        return
+    call_function = _OP["call_function"]
+    calls = zip(graph["ops"], graph["targets"], graph["pattern"], strict=True)
+    for pattern in {pattern for op, target, pattern in calls if op == call_function and target in readers}:
+        args = graph["patterns"][pattern][0]
+        name = args[1] if len(args) > 1 else None
+        if type(name) is not str:
+            raise InvalidDocument(where, "a getattr call does not state its attribute")
+        for atom in name.split("."):
+            check_path_atom(f"{where}, a getattr call,", atom)
 
 
 def _check_codegen(where: str, codegen: list[Any]) -> None:

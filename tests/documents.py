@@ -29,7 +29,6 @@ def graph(names: str, ops: list[int], targets: list[int], calls: list[Any], oper
         "columns": [],
         "codegen": ["plain", "forward"],
         "tracer": [None, ["dict", []]],
-        "code_fields": ["dict", []],
     }
     return {**record, **more}
 

@@ -52,11 +52,12 @@ def run(args: Sequence[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may not have every letter
     try:
-        try:
-            code = command.main(list(args), prog_name="fxarchive", standalone_mode=False)
-        except click.exceptions.Exit as stop:
-            code = stop.exit_code
+        # not command.main, which has its own way with closed pipes
+        with command.make_context("fxarchive", list(args)) as context:
+            code = command.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code

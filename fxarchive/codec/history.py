@@ -10,8 +10,9 @@ every machine has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,16 +57,21 @@ def add_history(fake: Any, mode: Any) -> Any:
     return fake
 
 
-class _OutsideKernel(TorchDispatchMode):
-    """Runs operators as outside a kernel while autograd, above, is told that it is inside one."""
+class _Views(TorchDispatchMode):
+    """Answers autograd, which makes a view, with FakeTensors, while it is told that it is inside a kernel."""
 
-    def __init__(self, mode: Any) -> None:
+    def __init__(self, mode: Any, make: Callable[[], Any]) -> None:
         super().__init__()
         self.mode = mode
+        self.make = make
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.prim.device.default:
+            return torch.device("meta")
         self.mode.in_kernel_invocation = False
         try:
+            if func is torch.ops.aten.as_strided.default:
+                return self.make()
             with self.mode:
                 return func(*args, **(kwargs or {}))
         finally:
@@ -90,22 +96,19 @@ def view_of(base: Any, description: Description, mode: Any, where: str) -> Any:
     Raises:
         InvalidDocument: it does not fit the storage of its base, or torch refuses.
     """
-    from fxarchive.codec.descriptions import finish
+    from fxarchive.codec.descriptions import build, finish
 
     d = description
+    plain = replace(d, flags=d.flags & {"inference"}, state={})
     if d.sparse is not None or base.layout is not torch.strided or d.device != base.fake_device:
         raise InvalidDocument(where, "it is not a view of its base")
-    if d.needed > base.untyped_storage().nbytes():
-        raise InvalidDocument(
-            where, f"it needs {d.needed} bytes and its base has {base.untyped_storage().nbytes()}"
-        )
     computed = d.requires_grad and not d.is_leaf
     try:
         with (
             torch.inference_mode("inference" in d.flags),
             torch.set_grad_enabled(computed),
             _as_meta(mode),
-            _OutsideKernel(mode),
+            _Views(mode, lambda: build(plain, mode, base.untyped_storage(), where)),
         ):
             view = _as_dtype(base, d.dtype).as_strided(d.size, d.stride, d.offset)
         # releases differ in whether a view made under no_grad requires a gradient if its base does

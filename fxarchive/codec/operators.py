@@ -78,7 +78,7 @@ def name_of(thing: Any) -> str:
 def name_of_class(cls: type) -> str | None:
     """Return the name under which ``cls`` can be found again, or None for a local class."""
     name = f"{cls.__module__}.{cls.__qualname__}"
-    return name if "<" not in name and _lookup(name) is cls else _aliased(cls)
+    return name if "<" not in name and resolve.look_up(name) is cls else _aliased(cls)
 
 
 def _aliased(cls: type) -> str | None:
@@ -212,29 +212,17 @@ def _resolve_function(dec: Decoder, record: list[Any], changed: list[Problem]) -
         return resolve.resolve_function(name) if kind == "function" else _listed_class(name)
     if name not in dec.trust:
         raise UntrustedNames([name])
-    thing = _lookup(name)
+    thing = resolve.look_up(name)
     if thing is None:
         raise LookupError(f"import {name.rpartition('.')[0]} first, which defines it")
     return thing
 
 
 def _listed_class(name: str) -> Any:
-    thing = types.NoneType if name == "builtins.NoneType" else _lookup(name)
+    thing = types.NoneType if name == "builtins.NoneType" else resolve.look_up(name)
     if thing is None:
         thing = resolve.resolve_function(name)
     return thing
-
-
-def _lookup(name: str) -> Any:
-    """Return what ``name`` says in a module that is imported already, or None; nothing is imported."""
-    parts = name.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
-        thing: Any = sys.modules.get(".".join(parts[:cut]))
-        if thing is not None:
-            for part in parts[cut:]:
-                thing = getattr(thing, part, None)
-            return thing
-    return None
 
 
 _RESOLVE: dict[str, Callable[[Decoder, list[Any], list[Problem]], Any]] = {
@@ -273,7 +261,7 @@ def resolve_name(dec: Decoder, name: str) -> Any:
             return resolve.resolve_function(name)
         except LookupError:
             return None
-    return _lookup(name) if name in dec.trust else None
+    return resolve.look_up(name) if name in dec.trust else None
 
 
 def _listed_class_or_none(name: str) -> Any:

@@ -95,10 +95,12 @@ def decode_symbolic(dec: Decoder, tagged: Value) -> Any:
     known = dec.objects.setdefault("symbolic", {})
     key: Any = (*map(_exact, tagged),)
     try:
-        return known[key]
-    except KeyError:
+        found = known.get(key)
+    except TypeError:
+        raise InvalidDocument(f"a {tagged[0]}", "it holds a list in place of a number") from None
+    if found is None:
         found = known[key] = _symbolic(dec, tagged)
-        return found
+    return found
 
 
 def _exact(item: Any) -> Any:

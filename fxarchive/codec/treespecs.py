@@ -6,6 +6,7 @@ dict key back as a list, so neither is stored.
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from torch.utils import _pytree as pytree
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import MAX_DEPTH, Encoder, Refused
 from fxarchive.document import Value
+
+NAMED = "namedtuple"
+"""Type of a spec whose context is a class of named tuples; pytree uses the function `collections.namedtuple` itself."""
 
 
 def encode_treespec(enc: Encoder, spec: pytree.TreeSpec) -> Value:
@@ -29,7 +33,8 @@ def _encode(enc: Encoder, spec: Any, depth: int) -> Value:
     context = spec._context if hasattr(spec, "_context") else spec.context
     children = spec._children if hasattr(spec, "_children") else spec.children_specs
     try:
-        kind, held = enc.value(spec.type), enc.value(context)
+        kind = NAMED if spec.type is namedtuple else enc.value(spec.type)
+        held = enc.value(context)
     except Refused as refused:
         raise Refused(refused.below(" (its tree spec)")) from None
     return [kind, held, [_encode(enc, child, depth + 1) for child in children]]
@@ -43,7 +48,8 @@ def _decode(dec: Decoder, record: Value) -> pytree.TreeSpec:
     if record is None:
         return pytree.treespec_leaf() if hasattr(pytree, "treespec_leaf") else pytree.LeafSpec()
     kind, context, children = record
-    return pytree.TreeSpec(dec.value(kind), dec.value(context), [_decode(dec, child) for child in children])
+    made = namedtuple if kind == NAMED else dec.value(kind)
+    return pytree.TreeSpec(made, dec.value(context), [_decode(dec, child) for child in children])
 
 
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {

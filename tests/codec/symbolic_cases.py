@@ -145,7 +145,6 @@ def _facts(env: Any) -> dict[str, Any]:
         "count of asserts": env.num_deferred_runtime_asserts,
         "divisible": sorted(map(str, env.divisible)),
         "size_like": sorted(map(str, env.size_like)),
-        "axioms": sorted(f"{key} is {value}" for key, value in env.axioms.items() if key != value),
         "settings": str(env.settings),
         "sources": {
             str(symbol): [source.name for source in sources] for symbol, sources in env.var_to_sources.items()
