@@ -52,12 +52,9 @@ def run(args: Sequence[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may not have every letter
     try:
-        # not command.main, which has its own way with closed pipes
-        with command.make_context("fxarchive", list(args)) as context:
-            code = command.invoke(context)
+        code = _invoke(args)
         sys.stdout.flush()
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
+        return code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -67,4 +64,12 @@ def run(args: Sequence[str]) -> int:
         # the interpreter flushes stdout once more when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
-    return code if isinstance(code, int) else 0
+
+
+def _invoke(args: Sequence[str]) -> int:
+    try:
+        # not command.main, which has its own way with closed pipes
+        with command.make_context("fxarchive", list(args)) as context:
+            return int(command.invoke(context))
+    except click.exceptions.Exit as stop:  # after --help and --version
+        return stop.exit_code

@@ -1,8 +1,9 @@
 """What an expression may cost: bounds on its size, and on the size of whatever evaluates it.
 
-A few rows can stand for an enormous tree (each row twice in the next), for an enormous number (``2**(10**9)``) or for an
-enormous expansion (``(a + b + c)**1000``). Torch prints, expands and evaluates expressions on its own account, so every
-row is measured before it is used, the same way when it is written and when it is read.
+A few rows can stand for an enormous tree (each row twice in the next), for an enormous number
+(``2**(10**9)``) or for an enormous expansion (``(a + b + c)**1000``). Torch prints, expands and evaluates
+expressions on its own account, so every row is measured before it is used, the same way when it is written
+and when it is read.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ INTEGER_BITS = 1_024
 FLOAT_EXPONENT = 16_384
 """Absolute value of the binary exponent of a float that stands in an expression."""
 EXPONENT = 1_024
-"""Absolute value of a number that stands in the exponent of a power, and of the hint of a symbol that does."""
+"""Absolute value of a number in the exponent of a power, and of the hint of a symbol there."""
 NAME_LENGTH = 64
 """Characters of a symbol's name."""
 

@@ -28,7 +28,7 @@ from fxarchive.codec.geometry import (
 )
 from fxarchive.codec.history import add_history
 from fxarchive.codec.layouts import COMPRESSED, LAYOUTS, LAYOUTS_BY_NAME, QUANTIZED
-from fxarchive.codec.storages import META, device_named, view
+from fxarchive.codec.storages import META, device_named, new_storage, view
 from fxarchive.codec.values import CONSTANTS
 from fxarchive.errors import InvalidDocument
 
@@ -330,7 +330,7 @@ def _meta_tensor(d: Description, storage: Any) -> torch.Tensor:
     if storage is None:
         if not d.offset and d.nbytes is None:
             return torch.empty_strided(d.size, d.stride, dtype=d.dtype, device=META)
-        storage = torch.UntypedStorage(d.needed if d.nbytes is None else d.nbytes, device="meta")
+        storage = new_storage(d.needed if d.nbytes is None else d.nbytes, "meta")
     return view(storage, d.dtype, d.size, d.stride, d.offset)
 
 

@@ -1,9 +1,10 @@
 """Sympy expressions as rows: explicit trees over a closed list of functions, never text to evaluate.
 
-A row is ``[function, row, row, ...]`` and refers to earlier rows only, so that decoding is one pass without recursion,
-and an expression that occurs twice is stored once. Leaves are ``["Symbol", row of symbols]``, ``["Integer", n]``,
-``["Rational", p, q]``, ``["Float", sign, mantissa, exponent, precision]`` and ``["constant", name]``. Nothing is
-evaluated when an expression is rebuilt, and `bounds` keeps small whatever evaluates it later.
+A row is ``[function, row, row, ...]`` and refers to earlier rows only, so that decoding is one pass without
+recursion, and an expression that occurs twice is stored once. Leaves are ``["Symbol", row of symbols]``,
+``["Integer", n]``, ``["Rational", p, q]``, ``["Float", sign, mantissa, exponent, precision]`` and
+``["constant", name]``. Nothing is evaluated when an expression is rebuilt, and `bounds` keeps small
+whatever evaluates it later.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ FEATURE = "symbolic-shapes"
 ASSUMPTIONS = frozenset(
     {
         "algebraic", "antihermitian", "commutative", "complex", "composite", "even", "extended_negative",
-        "extended_nonnegative", "extended_nonpositive", "extended_nonzero", "extended_positive", "extended_real", "finite",
-        "hermitian", "imaginary", "infinite", "integer", "irrational", "negative", "noninteger", "nonnegative",
-        "nonpositive", "nonzero", "odd", "polar", "positive", "prime", "rational", "real", "transcendental", "zero",
+        "extended_nonnegative", "extended_nonpositive", "extended_nonzero", "extended_positive",
+        "extended_real", "finite", "hermitian", "imaginary", "infinite", "integer", "irrational", "negative",
+        "noninteger", "nonnegative", "nonpositive", "nonzero", "odd", "polar", "positive", "prime",
+        "rational", "real", "transcendental", "zero",
     }
 )  # fmt: skip
 """Assumptions that a symbol may be created with: sympy's own."""
@@ -61,7 +63,7 @@ _TABLES: WeakKeyDictionary[Encoder, Tables] = WeakKeyDictionary()
 
 
 def tables(enc: Encoder) -> Tables:
-    """Return the symbolic tables of ``enc``, put into its document and its feature flags on the first call."""
+    """Return the symbolic tables of ``enc``; the first call puts them into its document, and sets the flag."""
     found = _TABLES.get(enc)
     if found is None:
         found = _TABLES[enc] = Tables()
@@ -150,7 +152,7 @@ def _shown(expression: Any) -> str:
 
 
 def is_symbol_name(name: Any) -> bool:
-    """Whether ``name`` may stand for a symbol in generated text: a short ASCII identifier, no keyword, no dunder."""
+    """Whether ``name`` may stand in generated text: a short ASCII identifier, no keyword, no dunder."""
     return (
         type(name) is str
         and len(name) <= bounds.NAME_LENGTH
@@ -304,8 +306,8 @@ def _decode_call(where: str, row: list[Any], earlier: list[Any]) -> Any:
         args.append(earlier[number])
     _check_kinds(where, name, signature, args)
     if signature.function is None:
-        remedy = f"torch {torch.__version__} has no such function for symbolic shapes; load with the release that wrote it"
-        raise MissingOperator([Problem(name, remedy)])
+        remedy = f"torch {torch.__version__} has no such function for symbolic shapes; load with the release
+        that wrote it" raise MissingOperator([Problem(name, remedy)])
     try:
         return build(name, signature, args)
     except (TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, RecursionError) as error:

@@ -1,8 +1,8 @@
 """The closed list of functions and constants that symbolic expressions are made of.
 
-Each function is built unevaluated: what is stored is what torch had, simplified or not, and nothing in a file can make
-sympy compute. The list is what `torch.utils._sympy.functions` defines in torch 2.7 to 2.15 and what
-`torch.fx.experimental.sym_node` takes from sympy.
+Each function is built unevaluated: what is stored is what torch had, simplified or not, and nothing in a
+file can make sympy compute. The list is what `torch.utils._sympy.functions` defines in torch 2.7 to 2.15
+and what `torch.fx.experimental.sym_node` takes from sympy.
 """
 
 from __future__ import annotations
@@ -55,11 +55,12 @@ def _of_torch(name: str, least: int, most: int, first: str = "number", rest: str
 
 _UNARY = ("CeilToInt", "FloorToInt", "RoundToInt", "TruncToFloat", "TruncToInt", "ToFloat", "Identity")
 _BINARY = (
-    "FloorDiv", "PythonMod", "Mod", "CleanDiv", "LShift", "RShift", "PowByNatural", "FloatPow", "FloatTrueDiv", "IntTrueDiv",
-    "RoundDecimal",
+    "FloorDiv", "PythonMod", "Mod", "CleanDiv", "LShift", "RShift", "PowByNatural", "FloatPow",
+    "FloatTrueDiv", "IntTrueDiv", "RoundDecimal",
 )  # fmt: skip
 _OPAQUE = (
-    "sqrt", "cos", "cosh", "sin", "sinh", "tan", "tanh", "asin", "acos", "atan", "exp", "log", "asinh", "log2",
+    "sqrt", "cos", "cosh", "sin", "sinh", "tan", "tanh", "asin", "acos", "atan", "exp", "log", "asinh",
+    "log2",
 )  # fmt: skip
 
 FUNCTIONS: dict[str, Signature] = {
@@ -99,7 +100,7 @@ _NAMES = {signature.function: name for name, signature in FUNCTIONS.items() if s
 
 
 def name_of_function(expression: Any) -> str | None:
-    """Return the name of the function whose call ``expression`` is, or None for a leaf or an unknown function."""
+    """Return the name of the function that ``expression`` calls, or None for a leaf or an unknown one."""
     kind = type(expression)
     name = _NAMES.get(kind)
     if name is None and hasattr(kind, "_torch_handler_name") and kind.__name__ in FUNCTIONS:

@@ -53,15 +53,16 @@ def _as_meta(mode: Any) -> Iterator[None]:
 def add_history(fake: Any, mode: Any) -> Any:
     """Make ``fake``, which requires no gradient, one that requires it and is no leaf; return it."""
     with torch.enable_grad(), _as_meta(mode):
-        _FromArchive.apply(fake, torch.empty(0, device="cpu", requires_grad=True))
+        apply: Any = _FromArchive.apply
+        apply(fake, torch.empty(0, device="cpu", requires_grad=True))
     return fake
 
 
-class _Views(TorchDispatchMode):
+class _Views(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Answers autograd, which makes a view, with FakeTensors, while it is told that it is inside a kernel."""
 
     def __init__(self, mode: Any, make: Callable[[], Any]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.mode = mode
         self.make = make
 

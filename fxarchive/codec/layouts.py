@@ -20,6 +20,7 @@ from fxarchive.codec.geometry import (
     contiguous_strides,
     reason,
 )
+from fxarchive.codec.storages import new_storage
 from fxarchive.errors import InvalidDocument
 
 COMPRESSED: dict[torch.layout, tuple[str, str]] = {
@@ -125,11 +126,11 @@ def decode_quantized(
     try:
         tensor = _empty_quantized(dtype, storage.device, size, quantizer, where)
         if dtype not in PACKED:
-            return tensor.set_(storage, offset, size, stride)  # type: ignore[call-overload,no-any-return]
+            return tensor.set_(storage, offset, size, stride)
         # torch counts a byte for each element here and would grow the storage, which a mapped one cannot
-        own = torch.UntypedStorage(check_extent(size, stride, offset, 1, where), device="cpu")
+        own = new_storage(check_extent(size, stride, offset, 1, where), "cpu")
         ctypes.memmove(own.data_ptr(), storage.data_ptr(), storage.nbytes())
-        tensor.set_(own, offset, size, stride)  # type: ignore[call-overload]
+        tensor.set_(own, offset, size, stride)
         own.resize_(storage.nbytes())
         return tensor
     except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError, OverflowError) as error:

@@ -49,7 +49,7 @@ def encode_module(enc: Encoder, module: torch.nn.Module) -> Value:
     Raises:
         Refused: modules of this class cannot be kept.
     """
-    return ["module", _row(enc, module, enc.path)]
+    return ["module", _row(enc, module, enc.here())]
 
 
 def _row(enc: Encoder, module: torch.nn.Module, path: str) -> int:

@@ -28,7 +28,7 @@ Pairs = list[tuple[Any, Any]]
 
 @dataclass(frozen=True)
 class Record:
-    """The facts of one environment, as sympy objects and plain values; `spec/schema-2-symbols.md` says what each is."""
+    """The facts of one environment as sympy objects and plain values; see `spec/schema-2-symbols.md`."""
 
     where: str
     release: tuple[int, int]
@@ -74,7 +74,8 @@ def read_record(tables: Built, row: int) -> Record:
     """Return the facts of the environment in ``row``.
 
     Raises:
-        InvalidDocument: something in the record is not what the schema says, or would cost too much to evaluate.
+        InvalidDocument: something in the record is not what the schema says, or would cost too much to
+        evaluate.
     """
     where = f"row {row} of symbolic environments"
     raw = tables.environments[row]

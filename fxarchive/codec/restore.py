@@ -1,8 +1,8 @@
-"""The facts of a record of ``environments`` put into a `ShapeEnv`: a new one, or the one of the caller's FakeTensorMode.
+"""Facts of a record put into a `ShapeEnv`: a new one, or the one of the caller's FakeTensorMode.
 
-Into the caller's environment the facts are merged. A symbol of the same name that is there already must be the same
-thing: backed, with the same assumptions and hint, from the same source, as torch itself would take it; otherwise the
-archive does not fit into that environment and nothing of it is loaded.
+Into the caller's environment the facts are merged. A symbol of the same name that is there already must be
+the same thing: backed, with the same assumptions and hint, from the same source, as torch itself would take
+it; otherwise the archive does not fit into that environment and nothing of it is loaded.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def fake_mode(dec: Decoder, environment: int | None = None) -> Any:
     """Return the FakeTensorMode that FakeTensors join, made on first need.
 
     Args:
-        dec: the decoder; its `fake_mode` is the caller's, or is set here.
-        environment: row of the environment whose symbols the FakeTensors have; None for static ones, which join the
+        dec: the decoder; its `fake_mode` is the caller's, or is set here. environment: row of the
+        environment whose symbols the FakeTensors have; None for static ones, which join the
             mode of the first environment.
 
     Raises:
@@ -225,7 +225,7 @@ def _number_of(symbol: Any) -> int | None:
 
 
 def _check_shared(env: Any, record: Record) -> set[Any]:
-    """Return the symbols that the caller's environment has already; refuse those that are something else there."""
+    """Return the symbols that the caller's environment has; refuse those that are something else there."""
     hints = names.hints(env)
     there = {symbol.name: symbol for held in (hints, env.var_to_range, env.var_to_sources) for symbol in held}
     recorded_hints, recorded_sources = dict(record.hints), dict(record.sources)

@@ -1,8 +1,9 @@
 """The facts behind symbols, out of a `ShapeEnv`; `restore` puts them into another.
 
-A record holds what a ShapeEnv knows, fact by fact and not attribute by attribute, since the attributes changed names and
-types between releases: settings, and for its symbols hints, ranges, sources, replacements, guards, deferred asserts and
-counters. Derived state (axioms, caches) is computed anew; stacks and code locations are left out.
+A record holds what a ShapeEnv knows, fact by fact and not attribute by attribute, since the attributes
+changed names and types between releases: settings, and for its symbols hints, ranges, sources,
+replacements, guards, deferred asserts and counters. Derived state (axioms, caches) is computed anew; stacks
+and code locations are left out.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class _Facts:
             self.problems.append(
                 Problem(
                     "",
-                    "it holds assumptions of a shapes spec that wait for their symbols; save when tracing has ended",
+                    "assumptions of a shapes spec still wait for their symbols; save when tracing has ended",
                 )
             )
 

@@ -1,7 +1,7 @@
 """Where symbols come from, as text: ``L['x'].size()[0]``.
 
-Torch writes the text of a source into guards and evaluates guards as Python. So a text that is a plain path comes back
-as a source, and any other as a string literal, which evaluates to itself.
+Torch writes the text of a source into guards and evaluates guards as Python. So a text that is a plain path
+comes back as a source, and any other as a string literal, which evaluates to itself.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from fxarchive.codec.fast import shape_env_names as names
 SOURCE_LENGTH = 4_096
 """Characters of the text of a source."""
 
-_PLAIN_SOURCE = re.compile(
-    r"[A-Za-z_]\w*(?:\.(?:size|stride|storage_offset)\(\)|\.(?!__)[A-Za-z_]\w*|\[(?:-?\d+|'[^'\\\n{}]*'|\"[^\"\\\n{}]*\")\])*",
-    re.ASCII,
-)
-"""A path of attributes and items to an input, with nothing called but the three readers of a tensor's metadata."""
+_ATTRIBUTE = r"\.(?!__)[A-Za-z_]\w*"
+_READER = r"\.(?:size|stride|storage_offset)\(\)"
+_ITEM = r"\[(?:-?\d+|'[^'\\\n{}]*'|\"[^\"\\\n{}]*\")\]"
+_PLAIN_SOURCE = re.compile(rf"(?!__)[A-Za-z_]\w*(?:{_READER}|{_ATTRIBUTE}|{_ITEM})*", re.ASCII)
+"""A path of attributes and items to an input; nothing is called but what reads a tensor's metadata."""
 
 
 def is_plain_source(text: str) -> bool:
@@ -40,7 +40,7 @@ def source_text(source: Any) -> str:
 
 
 def source_of_text(text: str) -> Any:
-    """Return a dynamo source with ``text`` as its name if that is a plain path, else with a string literal."""
+    """Return a dynamo source named by ``text`` if that is a plain path, else by a string literal."""
     from torch._dynamo.source import ConstantSource
 
     return ConstantSource(text if is_plain_source(text) else repr(text))

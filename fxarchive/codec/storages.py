@@ -128,7 +128,7 @@ def _build(dec: Decoder, where: str, record: Any) -> torch.UntypedStorage:
     if form == "omitted":
         if record[form] is not True:
             raise InvalidDocument(where, "omitted is not true")
-        return torch.UntypedStorage(nbytes, device="meta")
+        return new_storage(nbytes, "meta")
     if device.type == "meta":
         raise InvalidDocument(where, "it has bytes and is on the meta device")
     if sys.byteorder != "little":
@@ -145,7 +145,7 @@ def _build(dec: Decoder, where: str, record: Any) -> torch.UntypedStorage:
 def _from_bytes(data: Any, nbytes: int, where: str) -> torch.UntypedStorage:
     if type(data) is not bytes or len(data) != nbytes:
         raise InvalidDocument(where, f"its data is not {nbytes} bytes")
-    storage = torch.UntypedStorage(nbytes, device="cpu")
+    storage = new_storage(nbytes, "cpu")
     if nbytes:
         ctypes.memmove(storage.data_ptr(), data, nbytes)
     return storage
@@ -162,11 +162,11 @@ def _from_section(dec: Decoder, name: Any, nbytes: int, where: str) -> torch.Unt
             where, f"section {name!r} has {buffer.nbytes} bytes where the storage has {nbytes}"
         )
     if not nbytes:
-        return torch.UntypedStorage(0, device="cpu")
+        return new_storage(0, "cpu")
     storage = torch.frombuffer(buffer, dtype=torch.uint8).untyped_storage()
     if storage.data_ptr() % ALIGNMENT == 0:
         return storage
-    aligned = torch.UntypedStorage(nbytes, device="cpu")
+    aligned = new_storage(nbytes, "cpu")
     ctypes.memmove(aligned.data_ptr(), storage.data_ptr(), nbytes)
     return aligned
 
@@ -175,12 +175,19 @@ def _on_device(storage: torch.UntypedStorage, device: torch.device, *, forced: b
     if device.type == "cpu":
         return storage
     if device.type == "meta":
-        return torch.UntypedStorage(storage.nbytes(), device="meta")
+        return new_storage(storage.nbytes(), "meta")
     flat = torch.empty(0, dtype=torch.uint8, device=CPU).set_(storage)
     try:
         return flat.to(device).untyped_storage()
     except (RuntimeError, NotImplementedError, AssertionError, ImportError) as error:
         raise MissingDevice(str(device), forced, reason(error)) from None
+
+
+def new_storage(nbytes: int, device: str) -> torch.UntypedStorage:
+    """Return a storage of ``nbytes`` bytes, with whatever the memory held, on the CPU or meta device."""
+    make: Any = torch.UntypedStorage
+    storage: torch.UntypedStorage = make(nbytes, device=device)
+    return storage
 
 
 def view(

@@ -147,7 +147,7 @@ def _encode(enc: Encoder, tensor: torch.Tensor, keep: bool) -> dict[str, Any]:
 
 def _encode_strided(enc: Encoder, tensor: torch.Tensor, keep: bool) -> dict[str, Any]:
     storage = tensor.untyped_storage()
-    size, stride, offset = list(tensor.shape), list(tensor.stride()), tensor.storage_offset()
+    size, stride, offset = list(tensor.shape), list(tensor.stride()), int(tensor.storage_offset())
     needed = check_extent(size, stride, offset, tensor.dtype.itemsize, "a tensor")
     if storage.nbytes() * PACKED.get(tensor.dtype, 1) < needed:
         raise Refused.because(

@@ -74,7 +74,17 @@ def unbacked() -> Case:
     torch._check(w == 2 * v)
     torch._check(x > 0.5)
     env._constrain_range_for_size(u.node.expr)
-    numbers = {"a": a, "u": u, "v": v, "w": w, "x": x, "y": y, "quarter": u // 4, "sum": u + v + a, "is": u > v}
+    numbers = {
+        "a": a,
+        "u": u,
+        "v": v,
+        "w": w,
+        "x": x,
+        "y": y,
+        "quarter": u // 4,
+        "sum": u + v + a,
+        "is": u > v,
+    }
     return Case(env, numbers, ("a",))
 
 
@@ -111,7 +121,13 @@ def observe(case: Case) -> dict[str, Any]:
     seen: dict[str, Any] = {"duck": str(case.env.create_symbol(5, ConstantSource("duck")))}
     for name, number in case.numbers.items():
         node = number.node
-        seen[name] = (type(number).__name__, str(node._expr), str(node.expr), sympy.srepr(node.expr), node.hint)
+        seen[name] = (
+            type(number).__name__,
+            str(node._expr),
+            str(node.expr),
+            sympy.srepr(node.expr),
+            node.hint,
+        )
         seen[f"{name} range"] = _tried(lambda: str(case.env.bound_sympy(node.expr)))
     seen.update(_facts(case.env))
     seen["guards before"] = _guards(case)
@@ -179,4 +195,3 @@ def _tried(act: Callable[[], Any]) -> Any:
         return act()
     except Exception as error:  # torch's own refusals count as answers
         return type(error).__name__, str(error).partition("\n")[0]
-

@@ -41,7 +41,9 @@ def again(value: Any, fake_mode: Any = None) -> Any:
     return decode(encode(value), fake_mode)
 
 
-def of_rows(*rows: list[Any], symbols: tuple[Any, ...] = (["s0", {"integer": True, "positive": True}],)) -> Any:
+def of_rows(
+    *rows: list[Any], symbols: tuple[Any, ...] = (["s0", {"integer": True, "positive": True}],)
+) -> Any:
     """A document whose root is the expression in the last of `rows`."""
     document = encode(sympy.Integer(5))
     document["symbolic"] = {"symbols": list(symbols), "expressions": list(rows), "environments": []}

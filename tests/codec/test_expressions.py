@@ -117,7 +117,11 @@ def test_a_class_that_unpickling_made_anew_is_known_by_its_name() -> None:
 
 
 def test_a_value_range_comes_back() -> None:
-    for value in (ValueRanges(2, int_oo), ValueRanges(-sympy.oo, sympy.oo), ValueRanges(sympy.false, sympy.true)):
+    for value in (
+        ValueRanges(2, int_oo),
+        ValueRanges(-sympy.oo, sympy.oo),
+        ValueRanges(sympy.false, sympy.true),
+    ):
         assert again(value) == value
 
 
@@ -164,7 +168,9 @@ def test_torch_can_handle_the_deepest_expression() -> None:
     back = again(deepest)
 
     def at_depth(levels: int) -> str:
-        return at_depth(levels - 1) if levels else str(back) + sympy.srepr(back) + str(back.xreplace({u0: s0}))
+        return (
+            at_depth(levels - 1) if levels else str(back) + sympy.srepr(back) + str(back.xreplace({u0: s0}))
+        )
 
     assert len(at_depth(150)) > 1000
 
@@ -293,7 +299,15 @@ def test_many_rows_take_time_in_proportion() -> None:
 
 @pytest.mark.parametrize("make", [str, sympy.srepr, sympy.expand, hash], ids=lambda make: make.__name__)
 def test_what_the_bounds_let_pass_can_be_used(make: Callable[[Any], Any]) -> None:
-    rows: list[list[Any]] = [S, TWO, ["Add", 0, 1], ["Integer", 30], ["Pow", 2, 3], ["Mul", 4, 4], ["LShift", 5, 0]]
+    rows: list[list[Any]] = [
+        S,
+        TWO,
+        ["Add", 0, 1],
+        ["Integer", 30],
+        ["Pow", 2, 3],
+        ["Mul", 4, 4],
+        ["LShift", 5, 0],
+    ]
     began = time.process_time()
     make(decode(of_rows(*rows)))
     assert time.process_time() - began < 10

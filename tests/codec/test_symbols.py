@@ -17,9 +17,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from torch.utils import _pytree as pytree
 
-from fxarchive.codec import restore
+from fxarchive.codec import restore, symbolic_values
 from fxarchive.codec.fast import shape_env_names as names
-from fxarchive.codec.symbols import KEYS
+from fxarchive.codec.symbolic_values import KEYS
 from fxarchive.errors import FakeModeConflict, InvalidDocument, UnsupportedValue
 
 from ..compare import assert_same
@@ -93,7 +93,12 @@ def test_a_constant_comes_back(value: Any) -> None:
 def test_a_literal_that_was_wrapped_keeps_its_constant() -> None:
     node = CASES["plain"]().numbers["a"].node.wrap_int(9)
     back = again(torch.SymInt(node)).node
-    assert (str(back._expr), back.hint, back.constant, back.maybe_as_int()) == ("9", 9, 9, node.maybe_as_int())
+    assert (str(back._expr), back.hint, back.constant, back.maybe_as_int()) == (
+        "9",
+        9,
+        9,
+        node.maybe_as_int(),
+    )
 
 
 def test_a_hint_is_never_computed() -> None:
@@ -113,7 +118,12 @@ def test_unbacked_bindings_come_back() -> None:
     case = CASES["unbacked"]()
     u, v = (case.numbers[name].node._expr for name in "uv")
     keys = {
-        u: (pytree.SequenceKey(1), pytree.MappingKey("k"), pytree.GetAttrKey("x"), symbolic_shapes.ConvertIntKey()),
+        u: (
+            pytree.SequenceKey(1),
+            pytree.MappingKey("k"),
+            pytree.GetAttrKey("x"),
+            symbolic_shapes.ConvertIntKey(),
+        ),
         v: (
             symbolic_shapes.CallMethodKey("size"),
             symbolic_shapes.InnerTensorKey("a"),
@@ -122,7 +132,9 @@ def test_unbacked_bindings_come_back() -> None:
         ),
     }
     back = again(keys)
-    assert [list(map(type, path)) for path in back.values()] == [list(map(type, path)) for path in keys.values()]
+    assert [list(map(type, path)) for path in back.values()] == [
+        list(map(type, path)) for path in keys.values()
+    ]
     assert (list(back), str(back)) == (list(keys), str(keys))
     assert len(KEYS) == 7
 
@@ -140,7 +152,12 @@ def test_a_source_comes_back_and_only_a_path_can_be_evaluated(source: str) -> No
     env.var_to_sources[number.node._expr] = [ConstantSource(source)]
     back = again(env)
     [[restored]] = back.var_to_sources.values()
-    path = source[:2] in ("L[", "G[", "_d") and not set(source) & set(";é") and "(3)" not in source and "__" not in source
+    path = (
+        source[:2] in ("L[", "G[", "_d")
+        and not set(source) & set(";é")
+        and "(3)" not in source
+        and "__" not in source
+    )
     assert restored.name == (source if path else repr(source))
     assert encode(back) == encode(env)
 
@@ -251,8 +268,14 @@ def test_beside_other_symbols_of_the_caller() -> None:
     other = backed(theirs.shape_env, "other", 9)
     case = CASES["guarded"]()
     back = loaded(case, None, theirs)
-    assert str(back.numbers["a"] + other) in ("s14 + s71", "s71 + s14", str(back.numbers["a"].node.expr + other.node.expr))
-    assert [str(guard.expr) for guard in theirs.shape_env.guards] == [str(guard.expr) for guard in case.env.guards]
+    assert str(back.numbers["a"] + other) in (
+        "s14 + s71",
+        "s71 + s14",
+        str(back.numbers["a"].node.expr + other.node.expr),
+    )
+    assert [str(guard.expr) for guard in theirs.shape_env.guards] == [
+        str(guard.expr) for guard in case.env.guards
+    ]
     assert _names_of(theirs.shape_env) == _names_of(case.env) | {str(other)}
     assert bool(back.numbers["a"] < other)
 
@@ -289,7 +312,9 @@ def _other_source(env: Any) -> None:
 
 
 @pytest.mark.parametrize("prepare", [_other_hint, _other_assumptions, _other_source])
-def test_a_symbol_that_is_another_in_the_mode_of_the_caller_is_refused(prepare: Callable[[Any], None]) -> None:
+def test_a_symbol_that_is_another_in_the_mode_of_the_caller_is_refused(
+    prepare: Callable[[Any], None],
+) -> None:
     theirs, case = mode(), CASES["plain"]()
     prepare(theirs.shape_env)
     with pytest.raises(FakeModeConflict, match="another symbol s71; load without fake_mode"):
@@ -318,18 +343,12 @@ def test_modes_are_made_one_for_each_environment(monkeypatch: pytest.MonkeyPatch
         return env
 
     document = encode([ShapeEnv(), ShapeEnv(duck_shape=False)])
-    monkeypatch.setitem(restore_decode(), "shape_env", spy)
+    monkeypatch.setitem(symbolic_values.DECODE, "shape_env", spy)
     decode(document)
     (first, mode_0, static_0, shown_0), (second, mode_1, static_1, shown_1) = made
     assert mode_0 is static_0 is static_1 is shown_0 is shown_1
     assert (mode_0.shape_env, mode_1.shape_env) == (first, second)
     assert mode_1 is not mode_0
-
-
-def restore_decode() -> dict[str, Any]:
-    from fxarchive.codec import symbols
-
-    return symbols.DECODE
 
 
 # graphs
@@ -485,7 +504,9 @@ def _tower(document: Any) -> None:
     chain = [_symbol(document, f"x{at}") for at in range(10)]
     thousand = _row(document, "Integer", 1000)
     _record(document)["replacements"] = [
-        row for one, other in zip(chain, chain[1:], strict=False) for row in (one, _row(document, "Pow", other, thousand))
+        row
+        for one, other in zip(chain, chain[1:], strict=False)
+        for row in (one, _row(document, "Pow", other, thousand))
     ]
 
 
@@ -493,7 +514,9 @@ def _long_chain(document: Any) -> None:
     chain = [_symbol(document, f"x{at}") for at in range(40)]
     one = _row(document, "Integer", 1)
     _record(document)["replacements"] = [
-        row for first, other in zip(chain, chain[1:], strict=False) for row in (first, _row(document, "Add", other, one))
+        row
+        for first, other in zip(chain, chain[1:], strict=False)
+        for row in (first, _row(document, "Add", other, one))
     ]
 
 
@@ -519,7 +542,9 @@ HOSTILE: dict[str, Callable[[Any], None]] = {
     "a field that is no list": _set("hints", 5),
     "half a pair": _set("hints", [0]),
     "a row that is not there": _set("hints", [0, 999]),
-    "a number as a symbol": lambda document: _record(document)["hints"].__setitem__(0, _record(document)["hints"][1]),
+    "a number as a symbol": lambda document: _record(document)["hints"].__setitem__(
+        0, _record(document)["hints"][1]
+    ),
     "a symbol as a hint": _set("hints", [0, 0]),
     "a symbol twice": lambda document: _record(document)["hints"].extend(_record(document)["hints"][:2]),
     "a range upside down": lambda document: _record(document)["ranges"].__setitem__(

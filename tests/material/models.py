@@ -346,6 +346,10 @@ def _captured(function: Callable[..., Any], *inputs: Any) -> fx.GraphModule:
     torch._dynamo.reset()
     torch.compile(function, backend=backend, fullgraph=True, dynamic=False)(*inputs)
     torch._dynamo.reset()
+    # what belongs to one compilation in one process, not to the graph
+    found[0].meta.pop("dynamo_compile_id", None)
+    for name in ("compile_subgraph_reason", "_param_name_to_source"):
+        vars(found[0]).pop(name, None)
     return found[0]
 
 

@@ -1,7 +1,7 @@
 """Names of `ShapeEnv` and `SymNode` that differ between torch releases, each behind one accessor.
 
-Everything that fxarchive touches below the public surface of `torch.fx.experimental.symbolic_shapes` is here; torch 2.7 to
-2.15 were read for it (the attributes and when they changed stand beside each accessor).
+Everything that fxarchive touches below the public surface of `torch.fx.experimental.symbolic_shapes` is
+here; torch 2.7 to 2.15 were read for it (the attributes and when they changed stand beside each accessor).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COUNTERS = ("unbacked_symint_counter", "unbacked_symfloat_counter")
 
 @cache
 def known_settings() -> frozenset[str]:
-    """Return the settings that the running torch's ShapeEnv takes; 2.7 and 2.8 took others than later releases."""
+    """Return the settings that the running torch's ShapeEnv takes; 2.7 and 2.8 took others."""
     parameters = inspect.signature(ShapeEnv._init).parameters
     return frozenset(name for name in parameters if name not in ("self", "co_fields"))
 
@@ -95,7 +95,7 @@ def source_name(source: Any) -> str:
 
 
 def replacements_changed(env: Any) -> None:
-    """Tell ``env`` that its replacements are not what they were; since 2.12 symbolic nodes cache by a counter."""
+    """Tell ``env`` that its replacements changed; since 2.12 symbolic nodes cache by a counter."""
     if "_replacements_version_counter" in vars(env):
         env._replacements_version_counter += 1
     env._update_version_counter()
@@ -108,8 +108,8 @@ def replacements_changed(env: Any) -> None:
 def reserve_numbers(env: Any, numbers: set[int], names: set[str]) -> None:
     """Keep ``env`` from giving the numbers of existing symbols to new ones.
 
-    Since 2.8 a symbol's number comes from a hash, probed against `unique_ids`. In 2.7 it is the count of hints so far, so
-    hints of symbols that nothing uses fill the dict up to the largest number.
+    Since 2.8 a symbol's number comes from a hash, probed against `unique_ids`. In 2.7 it is the count of
+    hints so far, so hints of symbols that nothing uses fill the dict up to the largest number.
     """
     if "unique_ids" in vars(env):
         env.unique_ids |= numbers

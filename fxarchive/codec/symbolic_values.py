@@ -1,0 +1,183 @@
+"""Values with symbols in them: symbolic numbers, sympy expressions, ranges, elements of key paths.
+
+This module imports sympy and torch's symbolic shapes; `symbols` imports it when a value needs it.
+
+Everything here needs the feature flag "symbolic-shapes". `expressions` holds the trees, `shape_envs` and
+`restore` the environments; `spec/schema-2-symbols.md` is the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import sympy
+import torch
+from sympy.logic.boolalg import Boolean
+from torch.fx.experimental.sym_node import SymNode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._sympy.value_ranges import ValueRanges
+
+from fxarchive.codec.bounds import INTEGER_BITS
+from fxarchive.codec.decoder import Decoder
+from fxarchive.codec.encoder import Encoder, Refused
+from fxarchive.codec.expressions import built, decode_expression, encode_expression, tables
+from fxarchive.codec.fast.shape_env_names import key_path_classes, sym_node_of
+from fxarchive.codec.records import value_range
+from fxarchive.codec.restore import decode_shape_env, decode_shape_env_value
+from fxarchive.codec.shape_envs import encode_shape_env, encode_shape_env_value
+from fxarchive.document import Value
+from fxarchive.errors import InvalidDocument
+
+KINDS: dict[str, tuple[Any, type]] = {
+    "symint": (torch.SymInt, int),
+    "symfloat": (torch.SymFloat, float),
+    "symbool": (torch.SymBool, bool),
+}
+"""Tag -> the class of torch, and of its hints."""
+
+_TAGS = {cls: tag for tag, (cls, _) in KINDS.items()}
+
+KEYS = key_path_classes()
+"""Name -> class and field of the elements of pytree key paths that the running torch has."""
+
+_KEY_NAMES = {cls: name for name, (cls, _) in KEYS.items()}
+
+
+# encoding
+
+
+def encode_symbolic(enc: Encoder, value: Any) -> Value:
+    """Return ``[tag, environment, expression, hint]``, with the constant after it where the node has one."""
+    tag = _TAGS[type(value)]
+    kind = KINDS[tag][1]
+    node = value.node
+    if type(node) is kind:
+        tables(enc)
+        return [tag, None, None, node]
+    if type(node) is not SymNode or node.pytype is not kind or node.shape_env is None:
+        raise Refused.because(
+            f"a {type(value).__name__} over a {type(node).__name__} cannot be kept (a jagged dimension?)"
+        )
+    if not (node._hint is None or type(node._hint) is kind):
+        raise Refused.because(
+            f"a {type(value).__name__} whose hint is a {type(node._hint).__name__} cannot be kept"
+        )
+    # not node.expr, which has the replacements made already
+    row = encode_expression(enc, sympy.sympify(node._expr) if type(node._expr) is kind else node._expr)
+    tagged = [tag, encode_shape_env(enc, node.shape_env), row, node._hint]
+    return tagged if node.constant is None else [*tagged, node.constant]
+
+
+def encode_bare_expression(enc: Encoder, value: Any) -> Value:
+    return ["expression", encode_expression(enc, value)]
+
+
+def encode_value_range(enc: Encoder, value: Any) -> Value:
+    return ["value_range", encode_expression(enc, value.lower), encode_expression(enc, value.upper)]
+
+
+def encode_key(enc: Encoder, value: Any) -> Value:
+    tables(enc)
+    name = _KEY_NAMES[type(value)]
+    field = KEYS[name][1]
+    if field is None:
+        return ["path_key", name]
+    try:
+        return ["path_key", name, enc.value(getattr(value, field))]
+    except Refused as refused:
+        raise Refused(refused.below(f".{field}")) from None
+
+
+# decoding
+
+
+def decode_symbolic(dec: Decoder, tagged: Value) -> Any:
+    """Return one object for all equal values: symbolic numbers never change."""
+    known = dec.objects.setdefault("symbolic", {})
+    key: Any = (*map(_exact, tagged),)
+    try:
+        found = known.get(key)
+    except TypeError:
+        raise InvalidDocument(f"a {tagged[0]}", "it holds a list in place of a number") from None
+    if found is None:
+        found = known[key] = _symbolic(dec, tagged)
+    return found
+
+
+def _exact(item: Any) -> Any:
+    """``item`` as part of a key, where True is not 1, 1 not 1.0, and 0.0 not -0.0."""
+    return (type(item), repr(item)) if type(item) in (bool, float) else item
+
+
+def _symbolic(dec: Decoder, tagged: Value) -> Any:
+    tag = tagged[0]
+    cls, kind = KINDS[tag]
+    where = f"a {tag}"
+    if len(tagged) not in (4, 5):
+        raise InvalidDocument(where, "it is not an environment, an expression and a hint")
+    _, environment, row, hint = tagged[:4]
+    constant = tagged[4] if len(tagged) == 5 else None
+    for number in (hint, constant):
+        if number is not None and (
+            type(number) is not kind or (kind is int and number.bit_length() > INTEGER_BITS)
+        ):
+            raise InvalidDocument(where, f"{number!r:.40} is not a number of its kind")
+    if environment is None:
+        if row is not None or hint is None:
+            raise InvalidDocument(where, "a constant is a number alone")
+        return cls(hint)
+    expression = built(dec).expression(row, where)
+    if not isinstance(expression, Boolean if kind is bool else sympy.Expr):
+        raise InvalidDocument(where, f"expression {row} is not of its kind")
+    return cls(sym_node_of(expression, decode_shape_env(dec, environment), kind, hint, constant))
+
+
+def decode_value_range(dec: Decoder, tagged: Value) -> Any:
+    _, low, high = tagged
+    return value_range(built(dec), low, high, "a value range")
+
+
+def decode_key(dec: Decoder, tagged: Value) -> Any:
+    name = tagged[1] if len(tagged) > 1 else None
+    if type(name) is not str or name not in KEYS:
+        raise InvalidDocument(
+            "a key path", f"{name!r:.40} is not an element that torch {torch.__version__} has"
+        )
+    cls, field = KEYS[name]
+    if len(tagged) != (2 if field is None else 3):
+        raise InvalidDocument("a key path", f"{name} does not hold {len(tagged) - 2} values")
+    if field is None:
+        return cls()
+    value = dec.value(tagged[2])
+    expected: Any = {"key": object, "idx": int, "divisor": (int, torch.SymInt)}.get(field, str)
+    if not isinstance(value, expected):
+        raise InvalidDocument("a key path", f"{name} does not hold {value!r:.40}")
+    return cls(value)
+
+
+ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {
+    **dict.fromkeys(_TAGS, encode_symbolic),
+    ShapeEnv: encode_shape_env_value,
+    ValueRanges: encode_value_range,
+    **dict.fromkeys(_KEY_NAMES, encode_key),
+}
+
+DECODE: dict[str, Callable[[Decoder, Any], Any]] = {
+    **dict.fromkeys(KINDS, decode_symbolic),
+    "expression": decode_expression,
+    "value_range": decode_value_range,
+    "shape_env": decode_shape_env_value,
+    "path_key": decode_key,
+}
+
+
+def encode(enc: Encoder, value: Any) -> Value:
+    """Encode a value of one of the types above, or a sympy expression; refuse any other."""
+    found = ENCODE.get(type(value))
+    if found is not None:
+        return found(enc, value)
+    if isinstance(value, sympy.Basic):
+        return encode_bare_expression(enc, value)
+    kind = type(value)
+    raise Refused.because(f"a {kind.__module__}.{kind.__qualname__} cannot be kept")

@@ -1,0 +1,51 @@
+"""Same graph, same bytes: in another process, with another hash seed, with and without dill."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import sys, warnings
+warnings.simplefilter("ignore")
+{before}
+import torch, fxarchive, hashlib
+torch.manual_seed(0)
+from tests.material import models
+for build in models.BUILDERS:
+    if build.__name__.startswith("dynamo"):
+        continue  # their stack traces name this program's lines; test_models compares a second save of them
+    torch.manual_seed(0)
+    module, inputs = build()
+    data = fxarchive.dumps(module, metadata={{"b": 1, "a": [2, {{"z": 0, "y": None}}]}})
+    print(build.__name__, hashlib.sha256(data).hexdigest())
+    sets = {{"names": {{f"name{{i}}" for i in range(50)}}, "more": frozenset(map(str, range(50)))}}
+    print("sets", hashlib.sha256(fxarchive.dumps(sets)).hexdigest())
+"""
+WITHOUT_DILL = "sys.modules['dill'] = None"
+WITH_DILL = "import dill"
+
+
+def digests(seed: str, before: str = "") -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(before=before)],
+        env={**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_bytes_depend_on_the_graph_alone() -> None:
+    first = digests("1")
+    assert len(first) > 20
+    assert digests("2", WITH_DILL) == first
+    assert digests("3", WITHOUT_DILL) == first
