@@ -1,7 +1,9 @@
 """Run the benchmarks: ``python -m benchmarks [--quick] [--only WORKLOAD]... [--repeat N] [--json PATH]``.
 
-Each workload is measured in a process of its own, its peers taking turns; memory is measured in a fresh process for
-each peer and direction. The exit code is 1 when fxarchive itself failed or gave other outputs; a missed budget
+Each workload is measured in a process of its own, its peers taking turns; memory is measured in a fresh
+process for
+each peer and direction. The exit code is 1 when fxarchive itself failed or gave other outputs; a missed
+budget
 is shown and does not change it, since times depend on the machine.
 """
 

@@ -1,8 +1,10 @@
 """How much memory a process comes to own while it saves or loads, seen from outside.
 
 Counted are anonymous pages (``RssAnon`` of /proc/PID/status, proc(5)): memory that the process alone owns and
-that only swapping could take back. Pages of a mapped file are not counted: they are the page cache's, shared by
-all who map the file, dropped when memory is short, and read again when touched. ``VmHWM``, which the kernel keeps and
+that only swapping could take back. Pages of a mapped file are not counted: they are the page cache's,
+shared by
+all who map the file, dropped when memory is short, and read again when touched. ``VmHWM``, which the kernel
+keeps and
 which counts both, is noted beside it.
 
 The watched process says when its work begins and ends, and waits each time for the answer; in between the
@@ -22,7 +24,8 @@ SAMPLE_SECONDS = 0.001
 
 @dataclass(frozen=True)
 class Growth:
-    """Bytes by which memory grew during the work: anonymous pages at their peak, and peak of all resident pages."""
+    """Bytes by which memory grew during the work: anonymous pages at their peak, and peak of all resident
+    pages."""
 
     owned: int
     resident: int
@@ -34,7 +37,8 @@ def can_watch() -> bool:
 
 
 def tell_caller() -> None:
-    """In the watched process: say that the work begins, or that it has ended, and wait until that was noted."""
+    """In the watched process: say that the work begins, or that it has ended, and wait until that was
+    noted."""
     sys.stdout.write(".\n")
     sys.stdout.flush()
     sys.stdin.readline()

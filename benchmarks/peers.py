@@ -28,7 +28,8 @@ class Peer:
     Attributes:
         save: writes the subject to the path.
         load: reads what was written, or None when there is nothing to load.
-        ready: makes what `load` returned callable now, code generated, and returns it; None when weights alone
+        ready: makes what `load` returned callable now, code generated, and returns it; None when weights
+        alone
             were kept.
     """
 

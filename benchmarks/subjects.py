@@ -29,7 +29,8 @@ class Subject:
     program: ExportedProgram | None = None
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return parameters and buffers by name, tied ones under their first name only, as safetensors asks."""
+        """Return parameters and buffers by name, tied ones under their first name only, as safetensors
+        asks."""
         found: dict[str, torch.Tensor] = {}
         seen: set[int] = set()
         for name, tensor in [*self.module.named_parameters(), *self.module.named_buffers()]:
@@ -94,7 +95,8 @@ _BUILDERS: dict[str, Callable[[bool], Subject]] = {
 
 
 def smallest() -> Subject:
-    """Return a subject of a few nodes, to be saved and loaded before anything is measured: it brings the imports in."""
+    """Return a subject of a few nodes, to be saved and loaded before anything is measured: it brings the
+    imports in."""
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
     inputs = (torch.ones(1, 2),)
     program = torch.export.export(model, inputs, strict=False)

@@ -50,7 +50,8 @@ class Samples:
 
 
 def measure(workload: plan.Workload, folder: Path, *, quick: bool, repeat: int) -> dict[str, Any]:
-    """Save and load the workload with each peer ``repeat`` times; the last file of each stays in ``folder``."""
+    """Save and load the workload with each peer ``repeat`` times; the last file of each stays in
+    ``folder``."""
     warm_up(workload.peers, folder)
     subject = build(workload.name, quick=quick)
     expected = None if subject.inputs is None else _call(subject.module, subject)

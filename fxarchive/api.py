@@ -66,10 +66,12 @@ def save(
         obj: a `torch.fx.GraphModule`, or any tree of supported values (dicts, lists, tensors, ...) that holds some.
         path: a path, an open binary file (written forward only), or an fsspec URL such as ``memory://g.fxa``.
         metadata: plain values of your own, shown by `inspect`; keys are strings.
-        example_inputs: a tuple of positional arguments or a mapping of keyword arguments. They are stored with the
+        example_inputs: a tuple of positional arguments or a mapping of keyword arguments. They are stored
+        with the
             outputs that ``obj`` computes from them now, so that ``verify(path, run=True)`` can replay it.
         weights: "raw" so that loading maps them, "zstd" for a smaller file, "omit" for the structure alone.
-        on_unsupported: "drop" leaves out metadata that cannot be kept and reports it; anything else that cannot be kept
+        on_unsupported: "drop" leaves out metadata that cannot be kept and reports it; anything else that
+        cannot be kept
             is an error in both cases.
 
     Returns:
@@ -142,7 +144,8 @@ def load(
             `inspect` prints them; import the modules that define them first.
         device: where real tensors go; None for where they were.
         fake_mode: the FakeTensorMode that FakeTensors join; None for a new one.
-        mmap: map raw weights from a local file instead of reading them; pages are private, so that writing to a
+        mmap: map raw weights from a local file instead of reading them; pages are private, so that writing
+        to a
             weight never changes the file.
         verify: "graph" checks everything but large weights against its digest; "all" checks them too.
         state_dict: weights for an archive that was saved with ``weights="omit"``, by their names in the root module.
@@ -153,7 +156,8 @@ def load(
 
     Raises:
         ArchiveNotFound, StoreError: the path cannot be read.
-        NotAnArchive, TruncatedArchive, CorruptArchive, TooLarge, TooNew: the file is not whole, or not for this release.
+        NotAnArchive, TruncatedArchive, CorruptArchive, TooLarge, TooNew: the file is not whole, or not for
+        this release.
         ForbiddenName, UntrustedNames: the file asks for what it may not have.
         MissingOperator, IncompatibleOperator: the running torch lacks what the graph calls.
 
@@ -184,18 +188,23 @@ def decode_archive(
     verify_all: bool = False,
     examples: bool = False,
 ) -> Any:
-    """Return what an open archive holds; with ``examples`` a pair of it and of its example inputs and outputs."""
+    """Return what an open archive holds; with ``examples`` a pair of it and of its example inputs and
+    outputs."""
     if verify_all:
         archive.check_all()
     trusted = frozenset([trust] if isinstance(trust, str) else trust)
-    document = wire.loads(archive.read(DOCUMENT))
-    document = upgrade.to_current(document, archive.header.schema)
+    document = upgrade.to_current(wire.loads(archive.read(DOCUMENT)), archive.header.schema)
     audit(document, trust=trusted, features=archive.header.features)
 
     from fxarchive import codec
 
     return codec.decode(
-        document, _Sections(archive, mmap), trust=trusted, device=device, fake_mode=fake_mode, examples=examples
+        document,
+        _Sections(archive, mmap),
+        trust=trusted,
+        device=device,
+        fake_mode=fake_mode,
+        examples=examples,
     )
 
 
@@ -215,7 +224,12 @@ def dumps(
     """
     stream = io.BytesIO()
     save(
-        obj, stream, metadata=metadata, example_inputs=example_inputs, weights=weights, on_unsupported=on_unsupported
+        obj,
+        stream,
+        metadata=metadata,
+        example_inputs=example_inputs,
+        weights=weights,
+        on_unsupported=on_unsupported,
     )
     return stream.getvalue()
 

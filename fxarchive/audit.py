@@ -1,4 +1,5 @@
-"""What a document must be before anything is built from it: its tables, its names, and what it asks trust for.
+"""What a document must be before anything is built from it: its tables, its names, and what it asks trust
+for.
 
 This is the middle one of the three steps of a load (parse, audit, construct). It needs no torch. What it lets pass
 can still be wrong in ways that only torch knows (a stride beyond its storage); the codec checks that where it builds.
@@ -20,7 +21,8 @@ FEATURE_KEYS = {"symbolic-shapes": "symbolic"}
 """Feature flag -> the table that a document has only with it."""
 
 _GRAPH_KEYS = {
-    "names": str, "ops": bytes, "targets": list, "patterns": list, "pattern": list, "operands": list, "types": list,
+    "names": str, "ops": bytes, "targets": list, "patterns": list, "pattern": list, "operands": list,
+    "types": list,
     "keys": list, "layouts": list, "layout": list, "columns": list, "codegen": list, "tracer": list,
 }  # fmt: skip
 _TARGET_LENGTHS = {"operator": 4, "packet": 3, "higher_order": 3, "function": 2, "class": 2}
@@ -33,7 +35,8 @@ def audit(document: Document, *, trust: Collection[str] | None, features: Iterab
 
     Args:
         document: of the current schema.
-        trust: names outside the shipped list that the caller trusts; None, when a document is being written, asks nobody.
+        trust: names outside the shipped list that the caller trusts; None, when a document is being
+        written, asks nobody.
         features: feature flags of the archive.
 
     Raises:
@@ -56,7 +59,7 @@ def _check_tables(document: Any, features: Iterable[str]) -> None:
     if type(document) is not dict or not _KEYS <= set(document) <= expected | set(FEATURE_KEYS.values()):
         raise InvalidDocument("the document", "its tables are not those of its schema")
     for key, kind in _TABLES.items():
-        if type(document[key]) is not kind:  # type: ignore[literal-required]
+        if type(document[key]) is not kind:
             raise InvalidDocument(f"table {key}", f"it is not a {kind.__name__}")
     if not all([type(text) is str for text in document["texts"]]):
         raise InvalidDocument("table texts", "a row is not a string")
@@ -67,10 +70,20 @@ def _check_targets(targets: list[Any], trust: Collection[str] | None) -> None:
     for row, record in enumerate(targets):
         if type(record) is not list or not record or _TARGET_LENGTHS.get(str(record[0])) != len(record):
             raise InvalidDocument(f"row {row} of targets", "it is not a record of a known kind")
-        if not all([type(part) is str or (at == len(record) - 1 > 1 and part is None) for at, part in enumerate(record)]):
+        if not all(
+            [
+                type(part) is str or (at == len(record) - 1 > 1 and part is None)
+                for at, part in enumerate(record)
+            ]
+        ):
             raise InvalidDocument(f"row {row} of targets", "a part of it is not a string")
         kind, name = record[:2]
-        if trust is not None and kind in ("function", "class") and not is_listed(kind, name) and name not in trust:
+        if (
+            trust is not None
+            and kind in ("function", "class")
+            and not is_listed(kind, name)
+            and name not in trust
+        ):
             untrusted.append(name)
     if untrusted:
         raise UntrustedNames(sorted(set(untrusted)))
@@ -132,7 +145,8 @@ def _check_text_target(where: str, op: str, target: str) -> None:
 
 
 def check_path(where: str, path: str) -> None:
-    """Check an attribute path such as ``layers.0.weight``; raise `ForbiddenName` if an atom of it is unsafe."""
+    """Check an attribute path such as ``layers.0.weight``; raise `ForbiddenName` if an atom of it is
+    unsafe."""
     for atom in path.split("."):
         check_path_atom(where, atom)
 
@@ -195,7 +209,11 @@ def _check_module(where: str, module: Any) -> None:
         raise InvalidDocument(where, "it is not a record with a class or a graph")
     for key, step in (("parameters", 2), ("buffers", 3), ("modules", 2), ("attributes", 2)):
         names = module.get(key, [])
-        if type(names) is not list or len(names) % step or not all([type(name) is str for name in names[::step]]):
+        if (
+            type(names) is not list
+            or len(names) % step
+            or not all([type(name) is str for name in names[::step]])
+        ):
             raise InvalidDocument(where, f"{key} is not a list of names and what they stand for")
         if key != "attributes":
             for name in names[::step]:

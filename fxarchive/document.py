@@ -1,12 +1,16 @@
 """The document: what stands between the bytes of an archive and torch objects.
 
-A document is one dict of plain values: None, bool, int, float, str, bytes, list, and dict with str keys. It names
-no torch class and holds no tuple and no set, so that its wire form needs a dozen opcodes. Every shared thing is a row
-in a table and is referred to by its number. `spec/schema-2.md` is the reference; this module is its typed form.
+A document is one dict of plain values: None, bool, int, float, str, bytes, list, and dict with str keys. It
+names
+no torch class and holds no tuple and no set, so that its wire form needs a dozen opcodes. Every shared
+thing is a row
+in a table and is referred to by its number. `spec/schema-2.md` is the reference; this module is its typed
+form.
 
 Values
 ------
-None, bool, int, float, str and bytes stand for themselves. Every other value is a list whose first item is a tag:
+None, bool, int, float, str and bytes stand for themselves. Every other value is a list whose first item is
+a tag:
 ``["tuple", [items]]``, ``["fake", row]``. A list in value position is therefore always a tagged value, and no
 value of a user can be taken for a record. `VALUE_TAGS` names every tag of this schema.
 
@@ -20,8 +24,10 @@ How to change the schema
 A released schema is frozen.
 
 1. A new kind of value, of table or of column: give it a feature flag (`FEATURES`), let the encoder add the flag only
-   to archives that use it, describe it in `spec/schema-2.md`, add corpus files. Old readers refuse by the flag's name.
-2. A change of what exists: raise `SCHEMA`, write `migrations/schema_N_to_M.py` with ``upgrade`` and ``downgrade``, a
+   to archives that use it, describe it in `spec/schema-2.md`, add corpus files. Old readers refuse by the
+   flag's name.
+2. A change of what exists: raise `SCHEMA`, write `migrations/schema_N_to_M.py` with ``upgrade`` and
+``downgrade``, a
    page `spec/schema-M.md`, corpus files of the new schema, a line in the history above and in CHANGELOG.
 """
 
@@ -50,9 +56,11 @@ Column: TypeAlias = list[Any]
 VALUE_TAGS = frozenset(
     {
         # containers
-        "tuple", "list", "dict", "set", "frozenset", "ordered", "default", "deque", "size", "named", "ilist", "idict",
+        "tuple", "list", "dict", "set", "frozenset", "ordered", "default", "deque", "size", "named",
+        "ilist", "idict",
         # other values of Python
-        "complex", "slice", "range", "ellipsis", "notimplemented", "bytearray", "enum", "annotation", "weakref",
+        "complex", "slice", "range", "ellipsis", "notimplemented", "bytearray", "enum", "annotation",
+        "weakref",
         # values of torch
         "dtype", "device", "layout", "memory_format", "qscheme", "generator", "treespec",
         # a class or function that metadata names; it is loaded only if it is listed or trusted
@@ -75,11 +83,13 @@ class Graph(TypedDict):
     targets: list[int]
     """Row in `targets` for call_function, row in `texts` for every other opcode."""
     patterns: list[list[Any]]
-    """``[args, [key, value, key, value, ...]]``: distinct arguments, with ``["hole"]`` where a node stands."""
+    """``[args, [key, value, key, value, ...]]``: distinct arguments, with ``["hole"]`` where a node
+    stands."""
     pattern: list[int]
     """Row in `patterns` of each node."""
     operands: list[int]
-    """For each hole of each node in order: the node's number less the number of the node that stands there."""
+    """For each hole of each node in order: the node's number less the number of the node that stands
+    there."""
     types: list[list[Any]]
     """``[nodes, values]``: type annotations of the nodes that have one."""
     keys: list[Value]

@@ -75,7 +75,9 @@ class TooLarge(FxArchiveError):
     """A declared or measured size is over a limit. Attributes: `what` (str), `found` (int), `limit` (int)."""
 
     def __init__(self, what: str, found: int, limit: int) -> None:
-        super().__init__(f"{what} is {found}, over the limit of {limit}; see spec/limits.md for how to raise it.")
+        super().__init__(
+            f"{what} is {found}, over the limit of {limit}; see spec/limits.md for how to raise it."
+        )
         self.what, self.found, self.limit = what, found, limit
 
 
@@ -83,7 +85,9 @@ class ForbiddenName(FxArchiveError):
     """A name that could reach generated source is not safe to write there. Attributes: `where`, `name` (str)."""
 
     def __init__(self, where: str, name: str) -> None:
-        super().__init__(f"{where} holds the name {name[:80]!r}, which must not reach generated source; refused.")
+        super().__init__(
+            f"{where} holds the name {name[:80]!r}, which must not reach generated source; refused."
+        )
         self.where, self.name = where, name
 
 
@@ -114,7 +118,9 @@ class UnsupportedValue(FxArchiveError):
         lines = "".join(f"\n  {path}: {why}" for path, why in self.problems)
         count = len(self.problems)
         noun = "value" if count == 1 else "values"
-        super().__init__(f"{count} {noun} cannot be kept in an archive; remove or replace what is listed.{lines}")
+        super().__init__(
+            f"{count} {noun} cannot be kept in an archive; remove or replace what is listed.{lines}"
+        )
 
 
 class MissingOperator(FxArchiveError):
@@ -135,7 +141,9 @@ class IncompatibleOperator(FxArchiveError):
     def __init__(self, operators: Sequence[Problem]) -> None:
         self.operators = tuple(operators)
         lines = "".join(f"\n  {name}: {why}" for name, why in self.operators)
-        super().__init__(f"Operators changed since the archive was written; follow the remedy of each.{lines}")
+        super().__init__(
+            f"Operators changed since the archive was written; follow the remedy of each.{lines}"
+        )
 
 
 class MissingDevice(FxArchiveError):
@@ -146,7 +154,9 @@ class MissingDevice(FxArchiveError):
 
     def __init__(self, device: str, forced: bool, reason: str) -> None:
         remedy = "pass a device that it has" if forced else 'pass device="cpu" to load the tensors there'
-        super().__init__(f"The archive has tensors for device {device!r}, which cannot be used ({reason}); {remedy}.")
+        super().__init__(
+            f"The archive has tensors for device {device!r}, which cannot be used ({reason}); {remedy}."
+        )
         self.device, self.forced, self.reason = device, forced, reason
 
 

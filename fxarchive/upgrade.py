@@ -20,7 +20,9 @@ def to_current(document: dict[str, Any], schema: int) -> Document:
         InvalidDocument: header and document disagree on the schema, or no migration leads on from it.
     """
     if document.get("schema") != schema:
-        raise InvalidDocument("the document", f"it is of schema {document.get('schema')!r} and its header says {schema}")
+        raise InvalidDocument(
+            "the document", f"it is of schema {document.get('schema')!r} and its header says {schema}"
+        )
     for step in STEPS:
         if document["schema"] == step.SOURCE:
             document = step.upgrade(document)

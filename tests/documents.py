@@ -12,7 +12,9 @@ from fxarchive.document import empty_document
 HOLE = ["hole"]
 
 
-def graph(names: str, ops: list[int], targets: list[int], calls: list[Any], operands: list[int], **more: Any) -> Any:
+def graph(
+    names: str, ops: list[int], targets: list[int], calls: list[Any], operands: list[int], **more: Any
+) -> Any:
     """Return a record of a graph; ``calls`` holds args and kwargs of each node as one pattern each."""
     count = len(ops)
     record: dict[str, Any] = {
@@ -39,7 +41,12 @@ def small() -> Any:
     document["root"] = ["module", 0]
     document["texts"] = ["x", "lin.weight", "tanh", "lin", "output", "word " * 20]
     document["targets"] = [
-        ["operator", "aten::add.Tensor", "aten::add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1)", None],
+        [
+            "operator",
+            "aten::add.Tensor",
+            "aten::add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1)",
+            None,
+        ],
         ["operator", "mine::relu", "mine::relu(Tensor x) -> Tensor", "mine.ops"],
         ["class", "torch.nn.modules.linear.Linear"],
         ["class", "mine.Block"],
@@ -56,7 +63,12 @@ def small() -> Any:
         {"storage": 2, "dtype": "int64", "size": [2]},
     ]
     document["modules"] = [
-        {"training": True, "graph": 0, "modules": ["lin", 1, "twin", 1], "buffers": ["table", ["tensor", 1], True]},
+        {
+            "training": True,
+            "graph": 0,
+            "modules": ["lin", 1, "twin", 1],
+            "buffers": ["table", ["tensor", 1], True],
+        },
         {"training": True, "klass": 2, "parameters": ["weight", ["tensor", 0], "bias", None]},
     ]
     document["descriptions"] = [["float32", "cpu", [2, 3], None], ["int64", "cuda:1", [7], None]]

@@ -70,17 +70,25 @@ def test_names_that_reach_source_are_identifiers(good: Any, name: str) -> None:
     def rename_argument(document: Any) -> None:
         document["graphs"][0]["codegen"] = ["pytree", "forward", [name], None, None]
 
-    for edit in (rename_node, rename_placeholder, rename_method, rename_keyword, rename_function, rename_argument):
+    for edit in (
+        rename_node,
+        rename_placeholder,
+        rename_method,
+        rename_keyword,
+        rename_function,
+        rename_argument,
+    ):
         with pytest.raises((ForbiddenName, InvalidDocument)):
             audit(edited(good, edit), trust=())
 
 
 def test_keyword_names_of_an_input_spec_are_identifiers(good: Any) -> None:
-    spec = lambda key: [["target", 0], None, [[["target", 0], None, []], [["target", 1], ["list", [key]], [None]]]]  # noqa: E731
-
     def edit(key: Any) -> Any:
+        arguments = [[["target", 0], None, []], [["target", 1], ["list", [key]], [None]]]
+        spec = [["target", 0], None, arguments]
+
         def change(document: Any) -> None:
-            document["graphs"][0]["codegen"] = ["pytree", "forward", ["x"], ["treespec", spec(key)], None]
+            document["graphs"][0]["codegen"] = ["pytree", "forward", ["x"], ["treespec", spec], None]
 
         return edited(good, change)
 
@@ -108,7 +116,11 @@ def test_attribute_paths_hold_nothing_that_ends_a_string(good: Any, path: str) -
 
 def test_every_untrusted_name_is_in_one_error(good: Any) -> None:
     def edit(document: Any) -> None:
-        document["targets"] += [["function", "os.system"], ["class", "mylib.Thing"], ["function", "builtins.eval"]]
+        document["targets"] += [
+            ["function", "os.system"],
+            ["class", "mylib.Thing"],
+            ["function", "builtins.eval"],
+        ]
 
     document = edited(good, edit)
     with pytest.raises(UntrustedNames) as caught:
@@ -120,10 +132,14 @@ def test_every_untrusted_name_is_in_one_error(good: Any) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "torch.os.system", "torch.load", "torch.hub.load", "torch.ops.load_library", "builtins.eval", "builtins.exec", "builtins.__import__",
-        "builtins.open", "builtins.compile", "operator.methodcaller", "operator.attrgetter", "torch._C._jit_get_operation", "torch.save",
-        "torch.jit.load", "torch.nn.functional.__builtins__", "torch.utils.cpp_extension.load", "torch.serialization.pickle.loads",
-        "torch.compile", "subprocess.run", "torch.nn.functional.torch.load", "sys.exit", "builtins.getattr.__call__", "torch.package.PackageImporter",
+        "torch.os.system", "torch.load", "torch.hub.load", "torch.ops.load_library", "builtins.eval",
+        "builtins.exec", "builtins.__import__",
+        "builtins.open", "builtins.compile", "operator.methodcaller", "operator.attrgetter",
+        "torch._C._jit_get_operation", "torch.save",
+        "torch.jit.load", "torch.nn.functional.__builtins__", "torch.utils.cpp_extension.load",
+        "torch.serialization.pickle.loads",
+        "torch.compile", "subprocess.run", "torch.nn.functional.torch.load", "sys.exit",
+        "builtins.getattr.__call__", "torch.package.PackageImporter",
         "torch.from_file", "torch.fx.experimental.symbolic_shapes.ShapeEnv.evaluate_guards_expression",
     ],
 )  # fmt: skip

@@ -58,7 +58,17 @@ def test_a_large_document_is_left_alone_and_the_summary_stands_for_it() -> None:
     info = inspect(file)
     assert not info.complete
     whole = describe(document)
-    for name in ("nodes", "graphs", "modules", "parameters", "weight_bytes", "calls", "trust", "imports", "examples"):
+    for name in (
+        "nodes",
+        "graphs",
+        "modules",
+        "parameters",
+        "weight_bytes",
+        "calls",
+        "trust",
+        "imports",
+        "examples",
+    ):
         assert getattr(info.contents, name) == getattr(whole, name)
     assert info.contents.inputs == (Port("x", "f32[2, 3]"),)
     assert inspect(file, full=True).contents == whole
@@ -72,8 +82,9 @@ def test_full_false_reads_no_document() -> None:
 def test_a_summary_of_any_other_form_is_passed_over() -> None:
     assert from_summary({}) == Contents()
     odd = {
-        "nodes": "5", "graphs": True, "calls": [["method", "view", 2], ["method", "view"], 4, ["a", "b", "c"]],
-        "inputs": "x", "outputs": [["a", 1], ["b", "f32[]"]], "trust": [1, "a.b", None], "examples": 1,
+        "nodes": "5", "graphs": True, "inputs": "x",
+        "calls": [["method", "view", 2], ["method", "view"], 4, ["a", "b", "c"]],
+        "outputs": [["a", 1], ["b", "f32[]"]], "trust": [1, "a.b", None], "examples": 1,
     }  # fmt: skip
     assert from_summary(odd) == Contents(
         calls=(Calls("method", "view", 2),), outputs=(Port("b", "f32[]"),), trust=("a.b",)

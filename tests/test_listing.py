@@ -27,7 +27,7 @@ def test_metadata_is_there_where_it_is_asked_for() -> None:
     assert lines[0].metadata == (("val", "f32[2, 3]"),)
     assert lines[1].metadata == ()
     assert lines[2].metadata == (("note", repr("word " * 20)), ("val", "f32[2, 3]"))
-    assert all([line.metadata == () for line in list_nodes(small(), 0)])
+    assert {line.metadata for line in list_nodes(small(), 0)} == {()}
 
 
 def test_the_best_description_of_a_value_is_taken() -> None:
@@ -88,9 +88,10 @@ def test_a_graph_that_is_not_there_is_an_error(row: int) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("names", "x"), ("ops", bytes([99] * 7)), ("targets", [0]), ("pattern", [9] * 7), ("patterns", [[[HOLE]]]),
-        ("operands", []), ("operands", [50] * 7), ("layout", [0]), ("layout", [8] * 7), ("columns", [["fake", [0]]]),
-        ("keys", 5),
+        ("names", "x"), ("ops", bytes([99] * 7)), ("targets", [0]), ("pattern", [9] * 7),
+        ("patterns", [[[HOLE]]]), ("operands", []), ("operands", [50] * 7), ("layout", [0]),
+        ("layout", [8] * 7),
+        ("columns", [["fake", [0]]]), ("keys", 5),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_the_schema_is_one_error(key: str, value: object) -> None:

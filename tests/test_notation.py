@@ -51,7 +51,10 @@ from tests.documents import HOLE, small
         (["generator", "cpu", None, b""], "<generator on cpu>"),
         (["treespec", None], "<treespec>"),
         (["weakref", None], "weakref(None)"),
-        (["annotation", "typing.Optional", [["target", 2]]], "typing.Optional[torch.nn.modules.linear.Linear]"),
+        (
+            ["annotation", "typing.Optional", [["target", 2]]],
+            "typing.Optional[torch.nn.modules.linear.Linear]",
+        ),
         (["annotation", "|", [1, None]], "1 | None"),
         (["annotation", "typing.Any", None], "typing.Any"),
         (["enum", 3, "RED"], "mine.Block.RED"),
@@ -99,7 +102,9 @@ def test_a_value_that_doubles_at_each_level_is_cut_in_no_time() -> None:
     assert time.perf_counter() - start < 5
 
 
-@pytest.mark.parametrize("value", [["tensor", 99], ["text", -1], ["fake", "0"], ["tuple"], [[]], [], ["module", "\x1b"]])
+@pytest.mark.parametrize(
+    "value", [["tensor", 99], ["text", -1], ["fake", "0"], ["tuple"], [[]], [], ["module", "\x1b"]]
+)
 def test_what_does_not_fit_the_schema_is_one_error(value: Any) -> None:
     with pytest.raises(InvalidDocument), reading("a value"):
         Notation(small()).written(value)
@@ -118,8 +123,9 @@ def test_every_name_of_a_value_is_escaped() -> None:
     document["targets"][3][1] = red
     document["descriptions"][0] = [red, red, [2], None]
     for value in (
-        ["dtype", red], ["device", red, None], ["name", red], [red, 1], ["annotation", red, None], ["enum", 3, red],
-        ["generator", red, None, b""], ["target", 3], ["named", 3, []], ["fake", 0], red, ["dict", [red, 1]],
+        ["dtype", red], ["device", red, None], ["name", red], [red, 1], ["annotation", red, None],
+        ["enum", 3, red], ["generator", red, None, b""],
+        ["target", 3], ["named", 3, []], ["fake", 0], red, ["dict", [red, 1]],
     ):  # fmt: skip
         assert "\x1b" not in Notation(document).written(value)
     assert "\x1b" not in Notation(document).arguments([[], [red, 1]], iter(()))

@@ -86,7 +86,11 @@ def test_inputs_without_any_description_show_their_default() -> None:
 def test_tensor_metadata_of_a_shape_pass_describes_a_value() -> None:
     document = small()
     document["targets"].append(["class", "torch.fx.passes.shape_prop.TensorMetadata"])
-    shape = ["named", 5, [["size", [4, 5]], ["dtype", "float16"], True, ["tuple", [5, 1]], None, False, ["dict", []]]]
+    shape = [
+        "named",
+        5,
+        [["size", [4, 5]], ["dtype", "float16"], True, ["tuple", [5, 1]], None, False, ["dict", []]],
+    ]
     document["values"] = [shape]
     document["graphs"][0].update(
         keys=["tensor_meta"], layouts=[[], [0]], layout=[1, 0, 0, 0, 0, 0, 0], columns=[["value", [0]]]
@@ -199,4 +203,6 @@ def test_references_in_circles_end() -> None:
     document["graphs"][0]["patterns"][6] = [[["tuple", [["shared", 0], ["value", 0], HOLE, HOLE]]], []]
     found = describe(document)
     assert [port.name for port in found.outputs] == ["", "", "add", "relu"]
-    assert all(["…" in port.text and len(port.text) <= 200 for port in found.outputs[:2]])
+    for port in found.outputs[:2]:
+        assert "…" in port.text
+        assert len(port.text) <= 200

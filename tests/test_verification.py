@@ -106,7 +106,9 @@ def test_to_dict_is_json() -> None:
     assert check(archive_of(small())).to_dict()["error"] is None
 
 
-@pytest.mark.parametrize("build", [models.resnet, models.mixed_calls, models.in_place_and_random, models.constants])
+@pytest.mark.parametrize(
+    "build", [models.resnet, models.mixed_calls, models.in_place_and_random, models.constants]
+)
 def test_a_replay_gives_the_stored_outputs(build: Any) -> None:
     torch.manual_seed(0)
     gm, inputs = build()
@@ -145,7 +147,9 @@ def test_a_graph_that_raises_is_an_error_in_the_report(monkeypatch: pytest.Monke
 def test_a_replay_trusts_only_what_it_is_told() -> None:
     report = check(archive_of(small()), run=True)
     assert isinstance(report.error, UntrustedNames)
-    assert not isinstance(check(archive_of(small()), run=True, trust=("mine.Block", "mine.helper")).error, UntrustedNames)
+    assert not isinstance(
+        check(archive_of(small()), run=True, trust=("mine.Block", "mine.helper")).error, UntrustedNames
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,7 +161,11 @@ def test_a_replay_trusts_only_what_it_is_told() -> None:
         ([1], [1, 2], "has 2 entries and had 1"),
         ({"a": 1}, {"b": 1}, "or other keys"),
         ((1, [2]), (1, [3]), "output[1][0] is 3 and was 2"),
-        (torch.zeros(2), torch.zeros(2, dtype=torch.float64), "has dtype torch.float64 and had torch.float32"),
+        (
+            torch.zeros(2),
+            torch.zeros(2, dtype=torch.float64),
+            "has dtype torch.float64 and had torch.float32",
+        ),
         (torch.zeros(2), torch.zeros(3), "has shape torch.Size([3]) and had torch.Size([2])"),
         (torch.zeros(2), torch.tensor([0.0, -0.0]), "differs in 1 of 2 elements"),
         (torch.zeros(2), torch.zeros(2, device="meta"), "has device meta and had cpu"),

@@ -52,12 +52,16 @@ def encode(obj: Any, *, examples: Any = None, omit_weights: bool = False, drop: 
             with _collection_paused():
                 _encode_root(enc, obj, examples)
         except RecursionError:
-            raise UnsupportedValue([Problem("the object", "it is nested too deep for the interpreter's stack")]) from None
+            raise UnsupportedValue(
+                [Problem("the object", "it is nested too deep for the interpreter's stack")]
+            ) from None
         if not enc.dropped:
             return Encoded(enc.document, enc.storages, frozenset(enc.features), tuple(dropped))
         # what was encoded before its refusal left rows behind, so the whole is encoded again without it
         leave_out |= frozenset(enc.dropped)
-        dropped += [p._replace(path=p.path.lstrip(".")) for problems in enc.dropped.values() for p in problems]
+        dropped += [
+            p._replace(path=p.path.lstrip(".")) for problems in enc.dropped.values() for p in problems
+        ]
 
 
 def _encode_root(enc: Encoder, obj: Any, examples: Any) -> None:
@@ -104,8 +108,18 @@ def decode(
             dec.run()
     except FxArchiveError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, StopIteration) as error:
-        raise InvalidDocument("the document", f"it does not hold what its schema says ({error!r:.200})") from error
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        AssertionError,
+        StopIteration,
+    ) as error:
+        raise InvalidDocument(
+            "the document", f"it does not hold what its schema says ({error!r:.200})"
+        ) from error
     except (RecursionError, RuntimeError) as error:
         raise InvalidDocument("the document", f"it cannot be rebuilt ({str(error).strip():.200})") from error
     return (root, held) if examples else root
@@ -113,7 +127,8 @@ def decode(
 
 @contextmanager
 def _collection_paused() -> Iterator[None]:
-    """Pause the garbage collector: it would walk the growing object graph again and again and find nothing to free."""
+    """Pause the garbage collector: it would walk the growing object graph again and again and find nothing
+    to free."""
     if not gc.isenabled():
         yield
         return

@@ -1,6 +1,7 @@
 """Node metadata as columns: one for each key, and for each node the sequence of its keys.
 
-Values of one column mostly have one form. A column whose values are all ``[tag, payload]`` with one tag stores the tag once;
+Values of one column mostly have one form. A column whose values are all ``[tag, payload]`` with one tag
+stores the tag once;
 containers that are equal byte for byte (a module stack, a "custom" dict) are stored once and copied for each node.
 """
 
@@ -64,7 +65,13 @@ def encode_metadata(enc: Encoder, nodes: list[Any], record: dict[str, Any], row:
 
 
 def _encode_column(
-    enc: Encoder, nodes: list[Any], row: int, key: Any, raw: list[Any], owners: list[int], problems: list[Problem]
+    enc: Encoder,
+    nodes: list[Any],
+    row: int,
+    key: Any,
+    raw: list[Any],
+    owners: list[int],
+    problems: list[Problem],
 ) -> list[Value]:
     value = enc.value
     out: list[Value] = []
@@ -138,16 +145,18 @@ def decode_copy(dec: Decoder, tagged: Value) -> Any:
     return dec.value(dec.entry("values", tagged[1]))
 
 
-_SHALLOW = {list: list.copy, dict: dict.copy, OrderedDict: OrderedDict.copy}
+_SHALLOW: dict[Any, Any] = {list: list.copy, dict: dict.copy, OrderedDict: OrderedDict.copy}
 _CONSTANT_TAGS = frozenset(
-    {"text", "complex", "range", "ellipsis", "notimplemented", "dtype", "device", "layout", "memory_format", "qscheme", "name",
+    {"text", "complex", "range", "ellipsis", "notimplemented", "dtype", "device", "layout", "memory_format",
+    "qscheme", "name",
      "target", "enum", "fake", "tensor", "shared", "module", "graph", "node"}
 )  # fmt: skip
 _NESTING_TAGS = frozenset({"tuple", "size", "frozenset", "slice"})
 
 
 def _is_constant(value: Value) -> bool:
-    """Whether one decoded object can stand wherever this value occurs: it cannot change, or it is one by identity."""
+    """Whether one decoded object can stand wherever this value occurs: it cannot change, or it is one by
+    identity."""
     if type(value) is not list or value[0] in _CONSTANT_TAGS:
         return True
     if value[0] == "named":
@@ -156,7 +165,8 @@ def _is_constant(value: Value) -> bool:
 
 
 def _copies(dec: Decoder) -> Callable[[int], Any]:
-    """Return a function from a row of `values` to a fresh copy, made without decoding again where that is exact."""
+    """Return a function from a row of `values` to a fresh copy, made without decoding again where that is
+    exact."""
     makers: dict[int, Callable[[], Any]] = {}
 
     def maker(row: int) -> Callable[[], Any]:

@@ -35,6 +35,7 @@ from fxarchive.errors import InvalidDocument
 FLAGS = ("requires_grad", "computed", "conj", "neg", "inference", "parameter")
 """Facts that are left out where they are false; computed: it requires a gradient and is no leaf."""
 
+UNUSUAL = frozenset({"conj", "neg", "inference"})
 SPARSE = frozenset({"layout", "nnz", "dense", "coalesced", "index", "block"})
 OTHERS = frozenset({*FLAGS, *SPARSE, "offset", "nbytes", "pytype", "keys"})
 
@@ -73,9 +74,12 @@ class Description:
     @property
     def is_simple(self) -> bool:
         """Whether `torch.empty_strided` makes all of its meta tensor."""
-        return not (
-            self.sparse or self.offset or self.nbytes is not None or self.flags & {"conj", "neg", "inference"}
-        )
+        return not (self.sparse or self.offset or self.nbytes is not None or self.flags & UNUSUAL)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing is left to do once the FakeTensor is over its meta tensor."""
+        return not (self.sparse or self.flags & UNUSUAL or "computed" in self.flags)
 
 
 # encoding
@@ -84,6 +88,7 @@ class Description:
 def encode_strided(
     enc: Encoder,
     fake: Any,
+    device: torch.device,
     requires_grad: bool,
     computed: bool,
     nbytes: int | None,
@@ -94,14 +99,15 @@ def encode_strided(
     Args:
         enc: the encoder.
         fake: the FakeTensor.
+        device: where it says that it is.
         requires_grad, computed: whether it requires a gradient, and whether it does as no leaf.
         nbytes: bytes of its storage, or None if an earlier FakeTensor has the storage.
         described: facts -> row, of what was described before.
     """
     state = fake.__dict__
     facts: Any = (
-        fake.shape, fake.stride(), fake.dtype, fake.storage_offset(), fake.fake_device, fake.layout,
-        requires_grad, computed, fake.is_conj(), fake.is_neg(), fake.is_inference(),
+        fake.shape, fake.stride(), fake.dtype, fake.storage_offset(), device, requires_grad, computed,
+         fake.is_conj(), fake.is_neg(), fake.is_inference(),
         nbytes, state.get("_is_param"), state.get("pytype"), state.get("dispatch_keys"),
     )  # fmt: skip
     try:

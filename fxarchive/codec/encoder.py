@@ -48,8 +48,10 @@ class Refused(Exception):
 class Encoder:
     """Tables under construction, and the memory of what already has a row.
 
-    Objects are kept alive while the encoder lives, so that an `id` names one object. Modules and graphs get their
-    row number when they are first met and are filled later from a queue, so that no nesting of modules is too deep.
+    Objects are kept alive while the encoder lives, so that an `id` names one object. Modules and graphs get
+    their
+    row number when they are first met and are filled later from a queue, so that no nesting of modules is
+    too deep.
     """
 
     def __init__(
@@ -210,6 +212,8 @@ class Encoder:
             except Refused as refused:
                 self.problems += refused.below(path)
         if self.problems:
-            raise UnsupportedValue([Problem(path.lstrip(".") or "the object", why) for path, why in self.problems])
+            raise UnsupportedValue(
+                [Problem(path.lstrip(".") or "the object", why) for path, why in self.problems]
+            )
         for work in self._finish:
             work()

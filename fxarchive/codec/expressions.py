@@ -57,13 +57,15 @@ class Tables:
     """(type, expression) -> its row; sympy counts some numbers of different types as equal."""
     costs: list[bounds.Cost] = field(default_factory=list)
     """Of each row of `expressions`."""
+    numbers: dict[int, list[Any]] = field(default_factory=dict)
+    """Id of the node of a symbolic number -> the value that it became."""
 
 
 _TABLES: WeakKeyDictionary[Encoder, Tables] = WeakKeyDictionary()
 
 
 def tables(enc: Encoder) -> Tables:
-    """Return the symbolic tables of ``enc``; the first call puts them into its document, and sets the flag."""
+    """Return the symbolic tables of ``enc``; the first call puts them into its document."""
     found = _TABLES.get(enc)
     if found is None:
         found = _TABLES[enc] = Tables()
@@ -306,8 +308,11 @@ def _decode_call(where: str, row: list[Any], earlier: list[Any]) -> Any:
         args.append(earlier[number])
     _check_kinds(where, name, signature, args)
     if signature.function is None:
-        remedy = f"torch {torch.__version__} has no such function for symbolic shapes; load with the release
-        that wrote it" raise MissingOperator([Problem(name, remedy)])
+        remedy = (
+            f"torch {torch.__version__} has no such function for symbolic shapes; "
+            "load with the release that wrote it"
+        )
+        raise MissingOperator([Problem(name, remedy)])
     try:
         return build(name, signature, args)
     except (TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, RecursionError) as error:

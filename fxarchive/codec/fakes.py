@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fast import fakes as fast
 from fxarchive.codec.geometry import reason
 from fxarchive.codec.history import add_history, check_view, view_of
+from fxarchive.codec.storages import view
 from fxarchive.codec.tensors import decode_attributes, encode_attributes, row_of_tensor, tensor_of_row
 from fxarchive.document import Value
 from fxarchive.errors import InvalidDocument
@@ -47,6 +48,7 @@ class FakeTable:
         self.columns = enc.document["fakes"]
         self.description: list[int] = self.columns.setdefault("description", [])
         self.state_length = len(state_of_fakes())
+        self.device = "_fake_device" if "_fake_device" in state_of_fakes() else "fake_device"
         self.alive: list[Any] = []
 
     def add(self, fake: Any) -> int:
@@ -79,7 +81,7 @@ class FakeTable:
             owner = self.owners.get(address)
             nbytes = None if owner is not None else storage.nbytes()
             description = descriptions.encode_strided(
-                self.enc, fake, requires_grad, computed, nbytes, self.described
+                self.enc, fake, state[self.device], requires_grad, computed, nbytes, self.described
             )
             if owner is None:
                 self.owners[address] = len(self.description)
@@ -200,6 +202,7 @@ class FakeReader:
         self.special = frozenset().union(*self.extras.values())
         self.known: dict[int, Any] = dec.objects.setdefault("fakes", {})
         self.makers: dict[int, Callable[[], Any]] = {}
+        self.wrappers: dict[int, Callable[[torch.Tensor], Any]] = {}
         self.described: dict[int, Description] = {}
         if dec.fake_mode is None:
             dec.fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -218,23 +221,24 @@ class FakeReader:
     def fakes(self, rows: Any) -> list[Any]:
         """Return the FakeTensors of ``rows``."""
         self._rows_of("a column of FakeTensors", rows, len(self.description))
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):
+                return self._fakes(rows)
+        return self._fakes(rows)
+
+    def _fakes(self, rows: list[int]) -> list[Any]:
         known, makers, description, special = self.known, self.makers, self.description, self.special
         out: list[Any] = []
-        with ExitStack() as stack:
-            fresh = False
-            for row in rows:
-                fake = known.get(row)
-                if fake is None:
-                    if not fresh:
-                        stack.enter_context(torch.inference_mode(False))
-                        fresh = True
-                    if row in special:
-                        fake = self._special(row)
-                    else:
-                        make = makers.get(description[row])
-                        fake = self._first(description[row]) if make is None else make()
-                    known[row] = fake
-                out.append(fake)
+        for row in rows:
+            fake = known.get(row)
+            if fake is None:
+                if row in special:
+                    fake = self._special(row)
+                else:
+                    make = makers.get(description[row])
+                    fake = self._first(description[row]) if make is None else make()
+                known[row] = fake
+            out.append(fake)
         return out
 
     def describe(self, at: int) -> Description:
@@ -280,7 +284,7 @@ class FakeReader:
                 storage = owner.untyped_storage()
             except (NotImplementedError, RuntimeError):
                 raise InvalidDocument(where, "it shares the storage of a FakeTensor that has none") from None
-            fake = descriptions.build(description, self.mode, storage, where)
+            fake = self._sharing(self.description[row], description, storage, where)
         else:
             fake = descriptions.build(description, self.mode)
         if "constant" in extras:
@@ -290,6 +294,19 @@ class FakeReader:
         if "grad" in extras or "attributes" in extras:
             self.dec.later(lambda: self._fill(fake, extras, where))
         return fake
+
+    def _sharing(self, at: int, description: Description, storage: Any, where: str) -> Any:
+        """Build one over the storage of another, the second and later of a description by the shortcut."""
+        wrap = self.wrappers.get(at)
+        if wrap is None or description.needed > storage.nbytes():
+            fake = descriptions.build(description, self.mode, storage, where)
+            if description.is_bare:
+                wrap = fast.wrapper(fake, self.mode, description.requires_grad)
+                if wrap is not None:
+                    self.wrappers[at] = wrap
+            return fake
+        d = description
+        return wrap(view(storage, d.dtype, d.size, d.stride, d.offset))
 
     def _earlier(self, row: int, other: Any, where: str) -> Any:
         if type(other) is not int or not 0 <= other < row:

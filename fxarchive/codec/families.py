@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fxarchive.codec import columns, fakes, graph_modules, graphs, modules, operators, tensors, treespecs, type_hints, values
+from fxarchive.codec import (
+    columns,
+    fakes,
+    graph_modules,
+    graphs,
+    modules,
+    operators,
+    tensors,
+    treespecs,
+    type_hints,
+    values,
+)
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder
 from fxarchive.document import VALUE_TAGS, Value
@@ -13,9 +24,13 @@ from fxarchive.document import VALUE_TAGS, Value
 FAMILIES = (fakes, tensors, values, treespecs, operators, type_hints, graphs, columns, graph_modules, modules)
 """In the order in which their predicates are tried."""
 
-ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {k: v for family in FAMILIES for k, v in family.ENCODE.items()}
+ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {
+    k: v for family in FAMILIES for k, v in family.ENCODE.items()
+}
 ENCODE_WHERE = [pair for family in FAMILIES for pair in family.ENCODE_WHERE]
-DECODE: dict[str, Callable[[Decoder, Any], Any]] = {k: v for family in FAMILIES for k, v in family.DECODE.items()}
+DECODE: dict[str, Callable[[Decoder, Any], Any]] = {
+    k: v for family in FAMILIES for k, v in family.DECODE.items()
+}
 
 if len(DECODE) != sum(len(family.DECODE) for family in FAMILIES) or set(DECODE) != VALUE_TAGS:
     raise AssertionError("every tag of the schema is decoded by one family, and no other tag is")

@@ -68,7 +68,7 @@ def contiguous_strides(size: list[int]) -> list[int]:
     """
     strides = [1] * len(size)
     for i in range(len(size) - 2, -1, -1):
-        strides[i] = strides[i + 1] * max(size[i + 1], 1)
+        strides[i] = strides[i + 1] * (size[i + 1] or 1)
     return strides
 
 
@@ -100,7 +100,7 @@ def check_extent(size: list[int], stride: list[int], offset: int, itemsize: int,
         raise InvalidDocument(where, f"it has {len(size)} sizes and {len(stride)} strides")
     elements = 1
     for length in size:
-        elements *= max(length, 1)
+        elements *= length or 1
     needed = needed_elements(size, stride, offset) * itemsize
     if max(elements, needed) > MAX_EXTENT:
         raise InvalidDocument(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 from torch.fx.graph import CodeGen, _PyTreeCodeGen, _PyTreeInfo
+from torch.fx.immutable_collections import immutable_dict
 
 from fxarchive.codec import columns
 from fxarchive.codec.decoder import Decoder
@@ -24,7 +25,8 @@ from fxarchive.errors import InvalidDocument
 from fxarchive.qualname import QualifiedName
 
 _UNLOADED_TRACER = "_unloaded_tracer"
-"""Attribute of a loaded graph that keeps the name of a tracer class which was not loaded, so that it is saved again."""
+"""Attribute of a loaded graph that keeps the name of a tracer class which was not loaded, so that it is
+saved again."""
 
 _OP_NUMBERS = {op: number for number, op in enumerate(OPS)}
 
@@ -33,7 +35,8 @@ _OP_NUMBERS = {op: number for number, op in enumerate(OPS)}
 
 
 def encode_graph(enc: Encoder, graph: Graph, path: str) -> int:
-    """Return the row of ``graph`` in `graphs`; its nodes are encoded later, below ``path`` in error messages."""
+    """Return the row of ``graph`` in `graphs`; its nodes are encoded later, below ``path`` in error
+    messages."""
     row = enc.row("graphs", id(graph))
     if row is None:
         record: dict[str, Any] = {}
@@ -153,7 +156,8 @@ def _fill_arguments(
             except Refused as refused:
                 problems += refused.below(f".{node.name}")
                 continue
-            # marshal 2 writes equal values as equal bytes and 1, 1.0 and True as different ones; it is only a key here
+            # marshal 2 writes equal values as equal bytes and 1, 1.0 and True as different ones; it is only
+            # a key here
             key = marshal.dumps(entry, 2)
             row = rows.get(key)
             if row is None:
@@ -188,14 +192,18 @@ def _fill_types(enc: Encoder, nodes: list[Node], record: dict[str, Any], problem
 def _encode_codegen(enc: Encoder, graph: Graph) -> Value:
     codegen: Any = graph._codegen
     if codegen._body_transformer is not None:
-        raise Refused.because("it transforms the generated code with a function (on_generate_code); remove it first")
+        raise Refused.because(
+            "it transforms the generated code with a function (on_generate_code); remove it first"
+        )
     function = getattr(codegen, "_func_name", "forward")
     if type(codegen) is CodeGen:
         return ["plain", function]
     if type(codegen) is _PyTreeCodeGen:
         info = codegen.pytree_info
         return ["pytree", function, list(info.orig_args), enc.value(info.in_spec), enc.value(info.out_spec)]
-    raise Refused.because(f"a codegen of class {type(codegen).__qualname__} holds live code; set graph.set_codegen(CodeGen())")
+    raise Refused.because(
+        f"a codegen of class {type(codegen).__qualname__} holds live code; set graph.set_codegen(CodeGen())"
+    )
 
 
 def _encode_tracer(enc: Encoder, graph: Graph) -> Value:
@@ -231,7 +239,8 @@ def decode_node_value(dec: Decoder, tagged: Value) -> Node:
     nodes = dec.nodes[row]
     if not 0 <= number < len(nodes):
         raise InvalidDocument(f"graph {row}", f"there is no node {number}")
-    return nodes[number]
+    found: Node = nodes[number]
+    return found
 
 
 def _build(dec: Decoder, row: int, record: dict[str, Any]) -> Graph:
@@ -271,7 +280,7 @@ def _build_nodes(dec: Decoder, record: dict[str, Any], graph: Graph) -> list[Nod
     return nodes
 
 
-_NO_KWARGS = torch.fx.immutable_collections.immutable_dict()
+_NO_KWARGS: Any = immutable_dict()
 
 Fill = Callable[[list[Node], Any], tuple[tuple[Any, ...], Any]]
 """(nodes so far, distances) -> args and kwargs of the next node."""

@@ -10,6 +10,7 @@ every machine has.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -54,8 +55,13 @@ def add_history(fake: Any, mode: Any) -> Any:
     """Make ``fake``, which requires no gradient, one that requires it and is no leaf; return it."""
     with torch.enable_grad(), _as_meta(mode):
         apply: Any = _FromArchive.apply
-        apply(fake, torch.empty(0, device="cpu", requires_grad=True))
+        apply(fake, _root())
     return fake
+
+
+@functools.cache
+def _root() -> torch.Tensor:
+    return torch.empty(0, device="cpu", requires_grad=True)
 
 
 class _Views(TorchDispatchMode):  # type: ignore[no-untyped-call]

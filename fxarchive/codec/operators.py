@@ -1,6 +1,7 @@
 """Operators, functions and classes: rows of `targets`, resolved by exact name.
 
-An operator row keeps the full torch schema, so that a reader can tell whether its own operator means the same, and
+An operator row keeps the full torch schema, so that a reader can tell whether its own operator means the
+same, and
 the module that registers the operator, so that an error can say what to import.
 """
 
@@ -22,7 +23,9 @@ from fxarchive.errors import IncompatibleOperator, InvalidDocument, MissingOpera
 from fxarchive.qualname import QualifiedName
 from fxarchive.trust import is_listed
 
-TORCH_NAMESPACES = frozenset({"aten", "prim", "prims", "_c10d_functional", "c10d", "higher_order", "quantized", "inductor"})
+TORCH_NAMESPACES = frozenset(
+    {"aten", "prim", "prims", "_c10d_functional", "c10d", "higher_order", "quantized", "inductor"}
+)
 """Namespaces whose operators torch itself registers."""
 
 
@@ -43,20 +46,21 @@ def encode_class(enc: Encoder, cls: type) -> int:
     return encode_target(enc, cls)
 
 
-def _record(target: Any) -> list[Any]:
-    if isinstance(target, OpOverload):
+def _record(thing: Any) -> list[Any]:
+    target: Any = thing  # torch leaves the names of operators untyped
+    if isinstance(thing, OpOverload):
         return ["operator", target.name(), str(target._schema), registering_module(target.name())]
-    if isinstance(target, OpOverloadPacket):
+    if isinstance(thing, OpOverloadPacket):
         name = target._qualified_op_name
         return ["packet", name, registering_module(name)]
-    if isinstance(target, HigherOrderOperator):
+    if isinstance(thing, HigherOrderOperator):
         return ["higher_order", target.name(), type(target).__module__]
     kind = "class" if isinstance(target, type) else "function"
     found = resolve.name_of_function(target) if kind == "function" else name_of_class(target)
     if found is None:
         raise Refused.because(
-            f"{_shown(target)} is not reachable by a module and a name (lambdas, closures and local functions hold code); "
-            "define it at module level or register it with torch.library.custom_op"
+            f"{_shown(target)} is not reachable by a module and a name (lambdas, closures and local functions hold "
+            "code); define it at module level or register it with torch.library.custom_op"
         )
     return [kind, found]
 
@@ -67,10 +71,11 @@ def _shown(target: Any) -> str:
 
 def name_of(thing: Any) -> str:
     """Return the qualified name under which metadata names a class, a function or an operator."""
+    named: Any = thing
     if isinstance(thing, OpOverload | OpOverloadPacket):
-        return f"torch.ops.{str(thing)}"
+        return f"torch.ops.{thing!s}"
     if isinstance(thing, HigherOrderOperator):
-        return f"torch.ops.higher_order.{thing.name()}"
+        return f"torch.ops.higher_order.{named.name()}"
     found = None if isinstance(thing, type) else resolve.name_of_function(thing)
     return found or f"{thing.__module__}.{thing.__qualname__}"
 
@@ -171,8 +176,9 @@ def _resolve_operator(dec: Decoder, record: list[Any], changed: list[Problem]) -
 
 def _is_compatible(operator: OpOverload, schema: str) -> bool:
     """Whether calls written for ``schema`` mean the same to the running operator, by torch's own rule."""
+    running: Any = operator._schema
     try:
-        return bool(operator._schema.is_backward_compatible_with(torch._C.parse_schema(schema)))
+        return bool(running.is_backward_compatible_with(torch._C.parse_schema(schema)))
     except RuntimeError:
         return False
 
@@ -192,7 +198,9 @@ def _packet(name: str, module: str | None) -> OpOverloadPacket:
             raise LookupError(f"import {module} first, which registers it")
         if namespace not in TORCH_NAMESPACES:
             raise LookupError("import the module that registers it first")
-        raise LookupError(f"this torch ({torch.__version__}) has no such operator; load with the release that wrote it")
+        raise LookupError(
+            f"this torch ({torch.__version__}) has no such operator; load with the release that wrote it"
+        )
     return packet
 
 
@@ -202,7 +210,9 @@ def _resolve_higher_order(dec: Decoder, record: list[Any], changed: list[Problem
 
     operator = getattr(torch.ops.higher_order, name, None) if name.isidentifier() else None
     if not isinstance(operator, HigherOrderOperator):
-        raise LookupError(f"this torch ({torch.__version__}) has no such higher-order operator; import {module} first")
+        raise LookupError(
+            f"this torch ({torch.__version__}) has no such higher-order operator; import {module} first"
+        )
     return operator
 
 
@@ -243,10 +253,13 @@ def decode_target(dec: Decoder, row: int) -> Any:
 
 
 def decode_class(dec: Decoder, row: int, use: str = "class") -> type:
-    """Return the class of row ``row`` of `targets`; ``use`` "module" accepts subclasses of `torch.nn.Module` only."""
+    """Return the class of row ``row`` of `targets`; ``use`` "module" accepts subclasses of
+    `torch.nn.Module` only."""
     found = decode_target(dec, row)
     if not isinstance(found, type) or (use == "module" and not issubclass(found, torch.nn.Module)):
-        raise InvalidDocument(f"row {row} of targets", f"{found!r} is not a class of {use}s" if use != "class" else "no class")
+        raise InvalidDocument(
+            f"row {row} of targets", f"{found!r} is not a class of {use}s" if use != "class" else "no class"
+        )
     return found
 
 

@@ -23,15 +23,17 @@ def examples_of(obj: Any, example_inputs: tuple[Any, ...] | Mapping[str, Any] | 
     if example_inputs is None:
         return None
     if not callable(obj):
-        raise TypeError(f"example_inputs need an object that can be called, and this is a {type(obj).__qualname__}.")
+        raise TypeError(
+            f"example_inputs need an object that can be called, and this is a {type(obj).__qualname__}."
+        )
     if isinstance(example_inputs, Mapping):
         args, kwargs = (), dict(example_inputs)
     elif isinstance(example_inputs, tuple):
         args, kwargs = example_inputs, {}
     else:
         raise TypeError(
-            f"example_inputs is a {type(example_inputs).__qualname__}; give a tuple of positional arguments or a mapping "
-            "of keyword arguments."
+            f"example_inputs is a {type(example_inputs).__qualname__}; give a tuple of positional arguments or a "
+            "mapping of keyword arguments."
         )
     return args, kwargs, replay(copy.deepcopy(obj), args, kwargs)
 

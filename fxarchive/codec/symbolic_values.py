@@ -49,19 +49,28 @@ _KEY_NAMES = {cls: name for name, (cls, _) in KEYS.items()}
 
 def encode_symbolic(enc: Encoder, value: Any) -> Value:
     """Return ``[tag, environment, expression, hint]``, with the constant after it where the node has one."""
-    tag = _TAGS[type(value)]
-    kind = KINDS[tag][1]
     node = value.node
+    held = tables(enc)
+    found = held.numbers.get(id(node))
+    if found is None:
+        found = _encode_node(enc, _TAGS[type(value)], node)
+        if type(node) is SymNode:
+            enc.keep_alive(node)
+            held.numbers[id(node)] = found
+    return list(found)
+
+
+def _encode_node(enc: Encoder, tag: str, node: Any) -> list[Any]:
+    cls, kind = KINDS[tag]
     if type(node) is kind:
-        tables(enc)
         return [tag, None, None, node]
     if type(node) is not SymNode or node.pytype is not kind or node.shape_env is None:
         raise Refused.because(
-            f"a {type(value).__name__} over a {type(node).__name__} cannot be kept (a jagged dimension?)"
+            f"a {cls.__name__} over a {type(node).__name__} cannot be kept (a jagged dimension?)"
         )
     if not (node._hint is None or type(node._hint) is kind):
         raise Refused.because(
-            f"a {type(value).__name__} whose hint is a {type(node._hint).__name__} cannot be kept"
+            f"a {cls.__name__} whose hint is a {type(node._hint).__name__} cannot be kept"
         )
     # not node.expr, which has the replacements made already
     row = encode_expression(enc, sympy.sympify(node._expr) if type(node._expr) is kind else node._expr)
@@ -118,7 +127,8 @@ def _symbolic(dec: Decoder, tagged: Value) -> Any:
         raise InvalidDocument(where, "it is not an environment, an expression and a hint")
     _, environment, row, hint = tagged[:4]
     constant = tagged[4] if len(tagged) == 5 else None
-    for number in (hint, constant):
+    numbers: list[Any] = [hint, constant]
+    for number in numbers:
         if number is not None and (
             type(number) is not kind or (kind is int and number.bit_length() > INTEGER_BITS)
         ):

@@ -1,7 +1,7 @@
 """Symbolic shapes as a family: who encodes and decodes what, without importing sympy before a value needs it.
 
-`symbolic_values`, `expressions`, `shape_envs` and `restore` do the work. They import sympy and torch's symbolic shapes,
-which take longer than loading a graph of static shapes does.
+`symbolic_values`, `expressions`, `shape_envs` and `restore` do the work. They import sympy and torch's
+symbolic shapes, which take longer than loading a graph of static shapes does.
 """
 
 from __future__ import annotations

@@ -232,31 +232,37 @@ def tensor_of_row(dec: Decoder, row: Any) -> torch.Tensor:
 def _decode(dec: Decoder, record: Any, where: str) -> torch.Tensor:
     if type(record) is not dict or not record.keys() <= FIELDS:
         raise InvalidDocument(where, "it is not a record of a tensor")
-    requires_grad = check_flag(record, "requires_grad", where)
-    with torch.inference_mode(check_flag(record, "inference", where)):
-        kind = record.get("class")
-        if type(kind) is str and kind in UNINITIALIZED:
-            tensor = _decode_uninitialized(dec, record, UNINITIALIZED[kind], requires_grad, where)
-        else:
-            tensor = _decode_values(dec, record, where)
-            if requires_grad and not (tensor.is_floating_point() or tensor.is_complex()):
-                raise InvalidDocument(where, f"it requires a gradient and is of {tensor.dtype}")
-            if kind == "parameter":
-                tensor = torch.nn.Parameter(tensor, requires_grad)
-            elif kind is not None:
-                raise InvalidDocument(where, f"its class is {kind!r}")
-            elif requires_grad:
-                tensor.requires_grad_()
+    inference = "inference" in record and check_flag(record, "inference", where)
+    if inference == torch.is_inference_mode_enabled():
+        tensor = _build(dec, record, where)
+    else:
+        with torch.inference_mode(inference):
+            tensor = _build(dec, record, where)
     if "attributes" in record or "grad" in record:
         dec.later(lambda: _fill(dec, tensor, record, where))
     return tensor
 
 
+def _build(dec: Decoder, record: dict[str, Any], where: str) -> torch.Tensor:
+    requires_grad = check_flag(record, "requires_grad", where)
+    kind = record.get("class")
+    if type(kind) is str and kind in UNINITIALIZED:
+        return _decode_uninitialized(dec, record, UNINITIALIZED[kind], requires_grad, where)
+    tensor = _decode_values(dec, record, where)
+    if requires_grad and not (tensor.is_floating_point() or tensor.is_complex()):
+        raise InvalidDocument(where, f"it requires a gradient and is of {tensor.dtype}")
+    if kind == "parameter":
+        return torch.nn.Parameter(tensor, requires_grad)
+    if kind is not None:
+        raise InvalidDocument(where, f"its class is {kind!r}")
+    return tensor.requires_grad_() if requires_grad else tensor
+
+
 def _decode_values(dec: Decoder, record: dict[str, Any], where: str) -> torch.Tensor:
-    layout = record.get("layout", "strided")
-    if type(layout) is not str or layout not in LAYOUTS_BY_NAME:
-        raise InvalidDocument(where, f"its layout is {layout!r}")
-    if layout != "strided":
+    layout = record.get("layout")
+    if layout is not None:
+        if type(layout) is not str or layout not in LAYOUTS_BY_NAME or layout == "strided":
+            raise InvalidDocument(where, f"its layout is {layout!r}")
         with silence(None):
             return decode_sparse(record, lambda row: _strided_part(dec, row, where), where)
     dtype = check_dtype(record.get("dtype"), where)
@@ -275,15 +281,18 @@ def _decode_values(dec: Decoder, record: dict[str, Any], where: str) -> torch.Te
         with silence(None):
             return decode_quantized(dtype, storage, offset, size, stride, record.get("quantizer"), where)
     try:
-        with silence(dtype):
+        if dtype is torch.complex32:
+            with silence(dtype):
+                tensor = view(storage, dtype, size, stride, offset)
+        else:
             tensor = view(storage, dtype, size, stride, offset)
     except RuntimeError as error:
         raise InvalidDocument(where, f"torch cannot build it ({reason(error)})") from None
-    if check_flag(record, "conj", where):
+    if "conj" in record and check_flag(record, "conj", where):
         if not dtype.is_complex:
             raise InvalidDocument(where, f"it is conjugated and of {dtype}")
         torch._C._set_conj(tensor, True)
-    if check_flag(record, "neg", where):
+    if "neg" in record and check_flag(record, "neg", where):
         torch._C._set_neg(tensor, True)
     return tensor
 

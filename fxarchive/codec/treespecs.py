@@ -1,6 +1,7 @@
 """Pytree specs, as records of type, context and children.
 
-The class TreeSpec changed its fields in torch 2.10 and 2.11, and torch's own JSON form reads a tuple that is a
+The class TreeSpec changed its fields in torch 2.10 and 2.11, and torch's own JSON form reads a tuple that
+is a
 dict key back as a list, so neither is stored.
 """
 
@@ -17,7 +18,8 @@ from fxarchive.codec.encoder import MAX_DEPTH, Encoder, Refused
 from fxarchive.document import Value
 
 NAMED = "namedtuple"
-"""Type of a spec whose context is a class of named tuples; pytree uses the function `collections.namedtuple` itself."""
+"""Type of a spec whose context is a class of named tuples; pytree uses the function
+`collections.namedtuple` itself."""
 
 
 def encode_treespec(enc: Encoder, spec: pytree.TreeSpec) -> Value:

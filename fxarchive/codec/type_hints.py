@@ -17,14 +17,19 @@ from fxarchive.document import Value
 from fxarchive.errors import InvalidDocument
 
 _TYPING = (
-    "Any", "Callable", "ClassVar", "Deque", "DefaultDict", "Dict", "Final", "FrozenSet", "Generator", "Iterable", "Iterator",
-    "List", "Literal", "Mapping", "MutableMapping", "MutableSequence", "NoReturn", "Optional", "OrderedDict", "Sequence",
+    "Any", "Callable", "ClassVar", "Deque", "DefaultDict", "Dict", "Final", "FrozenSet", "Generator",
+    "Iterable", "Iterator",
+    "List", "Literal", "Mapping", "MutableMapping", "MutableSequence", "NoReturn", "Optional",
+    "OrderedDict", "Sequence",
     "Set", "Tuple", "Type", "Union",
 )  # fmt: skip
 
 ORIGINS: dict[str, Any] = {
     **{f"typing.{name}": getattr(typing, name) for name in _TYPING},
-    **{name: getattr(collections.abc, name) for name in ("Callable", "Iterable", "Iterator", "Mapping", "Sequence")},
+    **{
+        name: getattr(collections.abc, name)
+        for name in ("Callable", "Iterable", "Iterator", "Mapping", "Sequence")
+    },
     **{kind.__name__: kind for kind in (list, tuple, dict, set, frozenset, type)},
 }
 """Name -> what stands before the brackets; ``|`` is the union of types that ``X | Y`` makes."""
@@ -77,7 +82,7 @@ def _build(name: str, args: tuple[Any, ...]) -> Any:
             built = built | arg
         return built
     if name == "typing.Optional" and len(args) == 2:
-        return typing.Optional[args[0]]
+        return typing.Optional[args[0]]  # noqa: UP045
     return ORIGINS[name][args if len(args) != 1 else args[0]]
 
 

@@ -20,7 +20,8 @@ from fxarchive.errors import InvalidDocument
 
 FACTORIES: dict[str, Callable[[], Any]] = {
     "list": list, "dict": dict, "set": set, "tuple": tuple, "frozenset": frozenset, "deque": deque,
-    "OrderedDict": OrderedDict, "int": int, "float": float, "complex": complex, "bool": bool, "str": str, "bytes": bytes,
+    "OrderedDict": OrderedDict, "int": int, "float": float, "complex": complex, "bool": bool, "str": str,
+    "bytes": bytes,
 }  # fmt: skip
 """Default factories that a defaultdict may have; each makes an empty value and does nothing else."""
 
@@ -69,7 +70,10 @@ def decode_complex(dec: Decoder, tagged: Value) -> complex:
 
 
 def encode_slice(enc: Encoder, value: slice) -> Value:
-    return ["slice", enc.items((value.start, value.stop, value.step), (".start", ".stop", ".step").__getitem__)]
+    return [
+        "slice",
+        enc.items((value.start, value.stop, value.step), (".start", ".stop", ".step").__getitem__),
+    ]
 
 
 def decode_slice(dec: Decoder, tagged: Value) -> slice:
@@ -191,7 +195,9 @@ def encode_ordered(enc: Encoder, value: OrderedDict[Any, Any]) -> Value:
 def encode_default(enc: Encoder, value: defaultdict[Any, Any]) -> Value:
     factory = value.default_factory
     if factory is not None and (type(factory) is not type or factory not in _FACTORY_NAMES):
-        raise Refused.because("a defaultdict is kept only with a factory that is a builtin container or number")
+        raise Refused.because(
+            "a defaultdict is kept only with a factory that is a builtin container or number"
+        )
     name = None if factory is None else _FACTORY_NAMES[factory]
     return enc.container(value, "default", lambda body: body.extend([_flat(enc, value), name]))
 
@@ -226,7 +232,9 @@ def _make_generator(tagged: Value) -> torch.Generator:
     try:
         return torch.Generator(device=device)
     except RuntimeError as error:
-        raise InvalidDocument("a generator", f"this machine has no {device} to make it on ({error})") from None
+        raise InvalidDocument(
+            "a generator", f"this machine has no {device} to make it on ({error})"
+        ) from None
 
 
 def _fill_generator(dec: Decoder, generator: torch.Generator, tagged: Value) -> None:
@@ -242,7 +250,10 @@ MUTABLE: dict[str, tuple[Callable[[Value], Any], Callable[[Decoder, Any, Value],
     "ordered": (lambda tagged: OrderedDict(), lambda dec, made, tagged: made.update(_pairs(dec, tagged[1]))),
     "default": (_make_default, lambda dec, made, tagged: made.update(_pairs(dec, tagged[1]))),
     "set": (lambda tagged: set(), lambda dec, made, tagged: made.update(dec.items(tagged[1]))),
-    "deque": (lambda tagged: deque(maxlen=tagged[2]), lambda dec, made, tagged: made.extend(dec.items(tagged[1]))),
+    "deque": (
+        lambda tagged: deque(maxlen=tagged[2]),
+        lambda dec, made, tagged: made.extend(dec.items(tagged[1])),
+    ),
     "bytearray": (lambda tagged: bytearray(), lambda dec, made, tagged: made.extend(tagged[1])),
     "generator": (_make_generator, _fill_generator),
 }

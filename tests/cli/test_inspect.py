@@ -23,7 +23,9 @@ def test_what_people_see(call: Call, good: Path) -> None:
     lines = out.splitlines()
     identity = next(line for line in lines if line.startswith("  identity")).split()[1]
     size = good.stat().st_size
-    document = next(line for line in lines if line.startswith("  size")).partition("graph ")[2].partition(",")[0]
+    document = (
+        next(line for line in lines if line.startswith("  size")).partition("graph ")[2].partition(",")[0]
+    )
     assert (code, err) == (0, "")
     assert lines == [
         str(good),

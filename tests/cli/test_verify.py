@@ -39,7 +39,8 @@ def test_json_is_one_object_a_file(call: Call, good: Path, bad: Path) -> None:
     assert code == 1
     assert [line["ok"] for line in found] == [True, False]
     assert set(found[0]) == set(found[1]) == {
-        "path", "ok", "identity", "sections_checked", "bytes_checked", "trust", "outputs_compared", "error", "error_kind"
+        "path", "ok", "identity", "sections_checked", "bytes_checked", "trust", "outputs_compared", "error",
+        "error_kind",
     }  # fmt: skip
     assert found[0]["trust"] == ["mine.Block", "mine.helper"]
     assert found[1]["error_kind"] == "NotAnArchive"

@@ -98,7 +98,7 @@ def floating() -> Case:
 
 
 def derived() -> Case:
-    """Symbols that no input is, only expressions of them: ``t = 4 * s``; the guards need the symbols' sources."""
+    """A symbol that is no input; only an expression of it is: ``t = 4 * s``. Guards need its source."""
     env = ShapeEnv(assume_static_by_default=True, trace_asserts=True)
     root = env.create_symbol(3, ConstantSource("_dim_s"), dynamic_dim=DimDynamic.DYNAMIC)
     four = env.create_symintnode(4 * root, hint=12, source=LocalSource("t"))
@@ -117,7 +117,7 @@ CASES: dict[str, Callable[[], Case]] = {
 
 
 def observe(case: Case) -> dict[str, Any]:
-    """Everything a user of the environment can see, and what it answers to new questions; changes the environment."""
+    """What a user of the environment can see and what it answers to new questions, which change it."""
     seen: dict[str, Any] = {"duck": str(case.env.create_symbol(5, ConstantSource("duck")))}
     for name, number in case.numbers.items():
         node = number.node
@@ -128,21 +128,33 @@ def observe(case: Case) -> dict[str, Any]:
             sympy.srepr(node.expr),
             node.hint,
         )
-        seen[f"{name} range"] = _tried(lambda: str(case.env.bound_sympy(node.expr)))
+        seen[f"{name} range"] = _tried(_range, node)
     seen.update(_facts(case.env))
     seen["guards before"] = _guards(case)
     for name, number in case.numbers.items():
         for what, question in _QUESTIONS.items():
-            seen[f"{name} {what}"] = _tried(lambda: question(number))
+            seen[f"{name} {what}"] = _tried(question, number)
     for name, number in case.numbers.items():
         for other_name, other in case.numbers.items():
             if isinstance(number, torch.SymInt) and isinstance(other, torch.SymInt):
-                seen[f"{name} < {other_name}"] = _tried(lambda: bool(number < other))
-                seen[f"{name} == 2 * {other_name}"] = _tried(lambda: bool(number == 2 * other))
+                seen[f"{name} < {other_name}"] = _tried(_is_less, number, other)
+                seen[f"{name} == 2 * {other_name}"] = _tried(_is_twice, number, other)
     seen["new"], more = _new_symbols(case)
     seen.update({f"{name} after": value for name, value in _facts(case.env).items()})
     seen["guards after"] = _guards(case, more)
     return seen
+
+
+def _range(node: Any) -> str:
+    return str(node.shape_env.bound_sympy(node.expr))
+
+
+def _is_less(number: Any, other: Any) -> bool:
+    return bool(number < other)
+
+
+def _is_twice(number: Any, other: Any) -> bool:
+    return bool(number == 2 * other)
 
 
 _QUESTIONS: dict[str, Callable[[Any], Any]] = {
@@ -186,12 +198,12 @@ def _new_symbols(case: Case) -> Any:
     torch._check(loose[0] == 17)
     taken = {str(symbol) for number in case.numbers.values() for symbol in number.node._expr.free_symbols}
     collisions = sorted(taken & {*names, str(loose[0].node._expr), str(loose[1].node._expr)})
-    known = [_tried(lambda number=number: bool(number < new[0])) for number in case.numbers.values()]
+    known = [_tried(_is_less, number, new[0]) for number in case.numbers.values()]
     return (names, [str(number.node._expr) for number in loose], collisions, known), new
 
 
-def _tried(act: Callable[[], Any]) -> Any:
+def _tried(act: Callable[..., Any], *args: Any) -> Any:
     try:
-        return act()
+        return act(*args)
     except Exception as error:  # torch's own refusals count as answers
         return type(error).__name__, str(error).partition("\n")[0]

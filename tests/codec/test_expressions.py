@@ -1,4 +1,4 @@
-"""Sympy expressions: every function torch can produce comes back as the same tree, and hostile trees are refused."""
+"""Sympy expressions: what torch can produce comes back as the same tree, and hostile trees are refused."""
 
 from __future__ import annotations
 
@@ -26,19 +26,22 @@ zf = sympy.Symbol("zf0", real=True)
 
 WRITTEN_OUT = [
     s0, u0, zf, sympy.Symbol("zuf0"), s0 + s1 * 2 - 3, s0**2 * u0, s0 ** sympy.Rational(1, 2), 2**s0,
-    sympy.Pow(s0, -1), sympy.Mul(2, s0 + s1, evaluate=False), sympy.Abs(u0), sympy.floor(zf), sympy.ceiling(zf),
-    sympy.Eq(s0, s1), sympy.Ne(u0, 3), sympy.Ge(u0, s0), sympy.Le(u0, s0), sympy.Gt(u0, 2), sympy.Lt(u0, 2 * s0),
-    sympy.And(u0 > 2, s0 > 5), sympy.Or(u0 > 2, sympy.Eq(s0, 5)), sympy.Not(sympy.Symbol("b", integer=True) > u0),
-    sympy.Piecewise((s0, u0 > 2), (s1, True)), f.Max(s0, u0, 7), f.Min(s0, u0 + 1), f.FloorDiv(s0, s1), f.FloorDiv(u0, 4),
-    f.CleanDiv(s0, s1), f.Mod(s0, 4), f.PythonMod(u0, 4), f.ModularIndexing(u0, 4, s1), f.Where(u0 > 2, s0, s1),
-    f.PowByNatural(s0, s1), f.FloatPow(zf, 2.5), f.FloatTrueDiv(zf, 2.0), f.IntTrueDiv(s0, 3), f.ToFloat(s0),
-    f.TruncToInt(zf), f.TruncToFloat(zf), f.RoundToInt(zf), f.RoundDecimal(zf, 2), f.CeilToInt(zf), f.FloorToInt(zf),
-    f.LShift(s0, u0), f.RShift(s0, u0), f.LShift(s0, u0, evaluate=False), f.RShift(s0, u0, evaluate=False),
-    f.Identity(s0 + 1), f.IsNonOverlappingAndDenseIndicator(s0, s1, u0, 1), f.OpaqueUnaryFn_sqrt(f.ToFloat(s0)),
-    f.BitwiseFn_bitwise_and(s0, 6), f.BitwiseFn_bitwise_or(u0, s0), f.OpaqueUnaryFn_log2(zf), sympy.pi * zf, sympy.E + zf,
-    sympy.Integer(0), sympy.Integer(1), sympy.Integer(-1), sympy.Integer(2**100), sympy.Integer(-7), sympy.Rational(2, 3),
-    sympy.Rational(1, 2), sympy.Float(0.0), sympy.Float(-2.5), sympy.Float(1e300), sympy.Float("0.1", 40),
-    int_oo, -int_oo, sympy.oo, -sympy.oo, sympy.zoo, sympy.nan, sympy.true, sympy.false,
+    sympy.Pow(s0, -1), sympy.Mul(2, s0 + s1, evaluate=False), sympy.Abs(u0), sympy.floor(zf),
+    sympy.ceiling(zf), sympy.Eq(s0, s1), sympy.Ne(u0, 3), sympy.Ge(u0, s0), sympy.Le(u0, s0),
+    sympy.Gt(u0, 2), sympy.Lt(u0, 2 * s0), sympy.And(u0 > 2, s0 > 5), sympy.Or(u0 > 2, sympy.Eq(s0, 5)),
+    sympy.Not(sympy.Symbol("b", integer=True) > u0), sympy.Piecewise((s0, u0 > 2), (s1, True)),
+    f.Max(s0, u0, 7), f.Min(s0, u0 + 1), f.FloorDiv(s0, s1), f.FloorDiv(u0, 4), f.CleanDiv(s0, s1),
+    f.Mod(s0, 4), f.PythonMod(u0, 4), f.ModularIndexing(u0, 4, s1), f.Where(u0 > 2, s0, s1),
+    f.PowByNatural(s0, s1), f.FloatPow(zf, 2.5), f.FloatTrueDiv(zf, 2.0), f.IntTrueDiv(s0, 3),
+    f.ToFloat(s0), f.TruncToInt(zf), f.TruncToFloat(zf), f.RoundToInt(zf), f.RoundDecimal(zf, 2),
+    f.CeilToInt(zf), f.FloorToInt(zf), f.LShift(s0, u0), f.RShift(s0, u0), f.LShift(s0, u0,
+    evaluate=False), f.RShift(s0, u0, evaluate=False), f.Identity(s0 + 1),
+    f.IsNonOverlappingAndDenseIndicator(s0, s1, u0, 1), f.OpaqueUnaryFn_sqrt(f.ToFloat(s0)),
+    f.BitwiseFn_bitwise_and(s0, 6), f.BitwiseFn_bitwise_or(u0, s0), f.OpaqueUnaryFn_log2(zf), sympy.pi *
+    zf, sympy.E + zf, sympy.Integer(0), sympy.Integer(1), sympy.Integer(-1), sympy.Integer(2**100),
+    sympy.Integer(-7), sympy.Rational(2, 3), sympy.Rational(1, 2), sympy.Float(0.0), sympy.Float(-2.5),
+    sympy.Float(1e300), sympy.Float("0.1", 40), int_oo, -int_oo, sympy.oo, -sympy.oo, sympy.zoo,
+    sympy.nan, sympy.true, sympy.false,
 ]  # fmt: skip
 
 

@@ -434,7 +434,7 @@ def test_subclasses_are_refused_with_their_name() -> None:
 def test_hooks_are_refused(hooks: str) -> None:
     module = traced()
     getattr(module, hooks).append(print)
-    assert "remove them before saving" in refusals({"a": [module]})[hooks]
+    assert "remove them before saving" in refusals({"a": [module]})[f"['a'][0].{hooks}"]
 
 
 def test_a_shape_env_is_refused() -> None:

@@ -88,7 +88,7 @@ def test_equal_numbers_of_other_types_are_different_patterns() -> None:
 
 def test_types_of_nodes_come_back() -> None:
     graph = fx.Graph()
-    x = graph.create_node("placeholder", "x", type_expr=typing.Optional[torch.Tensor])
+    x = graph.create_node("placeholder", "x", type_expr=typing.Optional[torch.Tensor])  # noqa: UP045
     y = graph.create_node("call_function", len, (x,), type_expr=int)
     graph.create_node("output", "output", ((x, y),), type_expr=tuple[torch.Tensor, int])
     gm = fx.GraphModule({}, graph)
@@ -103,9 +103,16 @@ def test_metadata_of_every_shape_comes_back() -> None:
     for i, node in enumerate(graph.nodes):
         node.meta["seq_nr"] = i
         if i % 2:
-            node.meta = {"custom": {"tag": [1, {"deep": (i // 3,)}]}, "seq_nr": i, 5: "a key that is no string"}
+            node.meta = {
+                "custom": {"tag": [1, {"deep": (i // 3,)}]},
+                "seq_nr": i,
+                5: "a key that is no string",
+            }
         node.meta["shared"] = shared
-        node.meta["nn_module_stack"] = {"L['self']": ("self", torch.nn.Linear), "x": ("self.x", torch.nn.ReLU)}
+        node.meta["nn_module_stack"] = {
+            "L['self']": ("self", torch.nn.Linear),
+            "x": ("self.x", torch.nn.ReLU),
+        }
         node.meta["stack_trace"] = 'File "model.py", line 3, in forward\n    return x + y\n'
         node.meta["first"] = next(iter(graph.nodes))
         node.meta["original_aten"] = torch.ops.aten.add.Tensor
@@ -225,7 +232,9 @@ def test_a_graph_longer_than_the_recursion_limit_loads() -> None:
 
 
 @pytest.mark.parametrize("way", [fast_nodes.official, fast_nodes.constructed, fast_nodes.bare])
-def test_every_way_of_building_nodes_gives_the_same(way: fast_nodes.Way, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_way_of_building_nodes_gives_the_same(
+    way: fast_nodes.Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gm = fx.symbolic_trace(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU()))
     data = fxarchive.dumps(gm)
     monkeypatch.setattr("fxarchive.codec.graphs.node_builder", way)

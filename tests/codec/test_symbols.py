@@ -1,7 +1,8 @@
-"""Symbolic numbers and the environments behind them: what they know and answer is what it was, and nothing is forgotten."""
+"""Symbolic numbers and the environments behind them know and answer what they did; nothing is forgotten."""
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -47,7 +48,7 @@ def loaded(case: Case, document: Any = None, fake_mode: Any = None) -> Case:
 
 @pytest.mark.parametrize("name", CASES)
 def test_an_environment_answers_as_the_original_does(name: str) -> None:
-    """Expressions, hints, ranges, comparisons, new symbols, guards in text: before and after more is asked of both."""
+    """Expressions, hints, ranges, comparisons, new symbols, guards: before and after more is asked."""
     case = CASES[name]()
     back = loaded(case)
     assert_same(case.plain(), back.plain())
@@ -142,8 +143,9 @@ def test_unbacked_bindings_come_back() -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "L['x'].size()[0]", "L['self']._modules['a'].weight.stride()[1]", 'G["t"][3].storage_offset()', "_dim_s",
-        "__import__('os').abort()", "L['x'].__class__", "L['f'](3)", "L['x']; 1", "'a' + \"b\"", "", "é",
+        "L['x'].size()[0]", "L['self']._modules['a'].weight.stride()[1]", 'G["t"][3].storage_offset()',
+        "_dim_s", "__import__('os').abort()", "L['x'].__class__", "L['f'](3)", "L['x']; 1", "'a' + \"b\"",
+        "", "é",
     ],
 )  # fmt: skip
 def test_a_source_comes_back_and_only_a_path_can_be_evaluated(source: str) -> None:
@@ -166,14 +168,15 @@ def test_a_source_comes_back_and_only_a_path_can_be_evaluated(source: str) -> No
 
 
 FORGOTTEN = {
-    "hints": "plain", "ranges": "plain", "shared_sizes": "plain", "sources": "derived", "replacements": "replaced",
+    "hints": "plain", "ranges": "plain", "shared_sizes": "plain", "sources": "derived",
+    "replacements": "replaced",
     "divisible": "guarded", "size_like": "unbacked", "guards": "guarded", "asserts": "unbacked",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("fact", FORGOTTEN)
 def test_a_fact_that_is_left_out_is_noticed(fact: str) -> None:
-    """The observation above is worth something: it sees the lack of each fact that torch would not complain about."""
+    """The observation above is worth something: it sees the lack of each fact."""
     case = CASES[FORGOTTEN[fact]]()
     document = encode(case.plain())
     record = document["symbolic"]["environments"][0]
@@ -354,8 +357,8 @@ def test_modes_are_made_one_for_each_environment(monkeypatch: pytest.MonkeyPatch
 # graphs
 
 
-def symbolic_values(graph_module: Any) -> list[Any]:
-    """The symbolic numbers of a graph: those in its metadata, in the order of the nodes, and its environment."""
+def numbers_of(graph_module: Any) -> list[Any]:
+    """The symbolic numbers in a graph's metadata, in the order of the nodes, after its environment."""
     out: list[Any] = [getattr(graph_module, "shape_env", None)]
     for node in graph_module.graph.nodes:
         out.append(node.meta.get("unbacked_bindings"))
@@ -376,7 +379,7 @@ OPERATORS = op_db.operators()[::12]
 def test_the_numbers_of_an_operators_graph(op: Any) -> None:
     for traced in op_db.traced(op, modes=("symbolic", "fake"), samples=2):
         if isinstance(traced, op_db.Traced):
-            values = symbolic_values(traced.graph_module)
+            values = numbers_of(traced.graph_module)
             document = encode(values)
             back = decode(document)
             assert_same(values, back)
@@ -421,7 +424,7 @@ GRAPHS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("name", GRAPHS)
 def test_the_numbers_of_a_graph(name: str) -> None:
     graph_module = GRAPHS[name]()
-    values = symbolic_values(graph_module)
+    values = numbers_of(graph_module)
     symbolic = [value for value in values if isinstance(value, torch.SymInt)]
     assert len(symbolic) > 2
     values[0] = symbolic[0].node.shape_env
@@ -505,7 +508,7 @@ def _tower(document: Any) -> None:
     thousand = _row(document, "Integer", 1000)
     _record(document)["replacements"] = [
         row
-        for one, other in zip(chain, chain[1:], strict=False)
+        for one, other in itertools.pairwise(chain)
         for row in (one, _row(document, "Pow", other, thousand))
     ]
 
@@ -515,7 +518,7 @@ def _long_chain(document: Any) -> None:
     one = _row(document, "Integer", 1)
     _record(document)["replacements"] = [
         row
-        for first, other in zip(chain, chain[1:], strict=False)
+        for first, other in itertools.pairwise(chain)
         for row in (first, _row(document, "Add", other, one))
     ]
 

@@ -32,39 +32,55 @@ def through(value: Any, **options: Any) -> Any:
 
 
 ATOMS = [
-    None, True, False, 0, 1, -1, 255, 256, 2**31, -(2**31) - 1, 2**63, -(2**200), 0.0, -0.0, 1.5, math.inf, -math.inf, 5e-324,
-    "", "x", "\n", "é\u2028\U0001f600", "\ud800", "a" * 47, "a" * 48, "a" * 70_000, b"", b"\x00\xff" * 300, complex(1, -0.0),
-    complex(math.inf, 0), ..., NotImplemented, slice(None), slice(1, None, -2), slice((1, 2), "a", None), range(3), range(5, -7, -3),
+    None, True, False, 0, 1, -1, 255, 256, 2**31, -(2**31) - 1, 2**63, -(2**200), 0.0, -0.0, 1.5, math.inf,
+    -math.inf, 5e-324,
+    "", "x", "\n", "é\u2028\U0001f600", "\ud800", "a" * 47, "a" * 48, "a" * 70_000, b"", b"\x00\xff" * 300,
+    complex(1, -0.0),
+    complex(math.inf, 0), ..., NotImplemented, slice(None), slice(1, None, -2), slice((1, 2), "a", None),
+    range(3), range(5, -7, -3),
 ]  # fmt: skip
 
 TORCH_VALUES = [
-    torch.float32, torch.bfloat16, torch.complex32, torch.uint16, torch.quint8, torch.float8_e4m3fn, torch.bits8,
+    torch.float32, torch.bfloat16, torch.complex32, torch.uint16, torch.quint8, torch.float8_e4m3fn,
+    torch.bits8,
     torch.device("cpu"), torch.device("cuda"), torch.device("cuda", 3), torch.device("meta"),
-    torch.strided, torch.sparse_coo, torch.sparse_csr, torch.jagged, torch.contiguous_format, torch.channels_last_3d, torch.preserve_format,
+    torch.strided, torch.sparse_coo, torch.sparse_csr, torch.jagged, torch.contiguous_format,
+    torch.channels_last_3d, torch.preserve_format,
     torch.per_tensor_affine, torch.per_channel_affine_float_qparams, torch.Size([]), torch.Size([2, 0, 3]),
 ]  # fmt: skip
 
 CONTAINERS = [
-    (), (1,), ((), ((),)), [], [1, [2, [3]]], {}, {"b": 1, "a": 2}, {1: "int", True + 1: "x", (1, ("t",)): [], None: 0, 2.5: b""},
-    set(), {1, "a", (2, 3)}, frozenset(), frozenset({frozenset({1}), "z"}), OrderedDict([("z", 1), ("a", [2])]), OrderedDict(),
-    defaultdict(list, {"k": [1]}), defaultdict(None), defaultdict(OrderedDict, {1: OrderedDict()}), deque([1, 2], maxlen=3), deque(),
+    (), (1,), ((), ((),)), [], [1, [2, [3]]], {}, {"b": 1, "a": 2},
+    {1: "int", True + 1: "x", (1, ("t",)): [], None: 0, 2.5: b""},
+    set(), {1, "a", (2, 3)}, frozenset(), frozenset({frozenset({1}), "z"}),
+    OrderedDict([("z", 1), ("a", [2])]), OrderedDict(),
+    defaultdict(list, {"k": [1]}), defaultdict(None), defaultdict(OrderedDict, {1: OrderedDict()}),
+    deque([1, 2], maxlen=3), deque(),
     bytearray(b"abc"), immutable_list([1, immutable_list([2])]), immutable_dict({"a": immutable_dict()}),
 ]  # fmt: skip
 
 ANNOTATIONS = [
-    typing.Any, typing.Optional[torch.Tensor], typing.Union[int, str, None], typing.List[int], typing.Tuple[int, ...], typing.Tuple[()],
-    typing.Dict[str, typing.List[torch.Tensor]], list[int], tuple[torch.Tensor, ...], dict[str, list[float]], int | None, list[int] | str,
-    typing.Callable[[int, str], bool], typing.Callable[..., int], typing.Sequence[int], typing.Literal["a", 1], typing.List, typing.Tuple,
+    typing.Any, typing.Optional[torch.Tensor], typing.Union[int, str, None], list[int],  # noqa: UP007, UP045
+    tuple[int, ...], tuple[()],
+    dict[str, list[torch.Tensor]], list[int], tuple[torch.Tensor, ...],
+    dict[str, list[float]], int | None, list[int] | str,
+    typing.Callable[[int, str], bool], typing.Callable[..., int], typing.Sequence[int],
+    typing.Literal["a", 1], list, tuple,
     int, torch.Tensor, type(None), torch.nn.Parameter,
 ]  # fmt: skip
 
 FUNCTIONS = [
-    torch.relu, torch.nn.functional.relu, torch._C._nn.gelu, len, getattr, math.sqrt, torch.ops.aten.add.Tensor, torch.ops.aten.relu.default,
+    torch.relu, torch.nn.functional.relu, torch._C._nn.gelu, len, getattr, math.sqrt,
+    torch.ops.aten.add.Tensor, torch.ops.aten.relu.default,
     torch.ops.aten.add, torch.ops.higher_order.cond, torch.Tensor.view,
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", ATOMS + TORCH_VALUES + CONTAINERS, ids=lambda value: f"{type(value).__name__}-{str(value)[:20]!r}")
+@pytest.mark.parametrize(
+    "value",
+    ATOMS + TORCH_VALUES + CONTAINERS,
+    ids=lambda value: f"{type(value).__name__}-{str(value)[:20]!r}",
+)
 def test_value_comes_back(value: Any) -> None:
     assert_same(value, through(value))
 
@@ -82,7 +98,9 @@ def test_function_is_the_same_object(value: Any) -> None:
     assert through([value])[0] is value
 
 
-@pytest.mark.parametrize("bits", [0x7FF8000000000000, 0x7FF0000000000001, 0xFFF8DEADBEEF0001, 0x8000000000000000])
+@pytest.mark.parametrize(
+    "bits", [0x7FF8000000000000, 0x7FF0000000000001, 0xFFF8DEADBEEF0001, 0x8000000000000000]
+)
 def test_bits_of_floats_are_kept(bits: int) -> None:
     (value,) = struct.unpack("<d", struct.pack("<Q", bits))
     loaded = through([value, complex(0.0, value)])
@@ -146,7 +164,9 @@ def test_depth_has_a_limit_with_a_clear_error() -> None:
         fxarchive.dumps([value])
 
 
-@pytest.mark.parametrize("make", [lambda v: [v], lambda v: (v,), lambda v: {"k": v}, lambda v: immutable_list([v])])
+@pytest.mark.parametrize(
+    "make", [lambda v: [v], lambda v: (v,), lambda v: {"k": v}, lambda v: immutable_list([v])]
+)
 def test_a_tree_nested_100_000_deep_is_refused(make: Any) -> None:
     value: Any = 1
     for _ in range(100_000):
@@ -190,11 +210,19 @@ def test_classes_of_the_user_need_trust() -> None:
 
 
 def test_tree_specs_come_back() -> None:
-    tree = {"a": [1, (2, None)], "b": OrderedDict(c=3), "d": defaultdict(list, e=[4]), "f": deque([5]), "g": torch.return_types.max((1, 2))}
+    tree = {
+        "a": [1, (2, None)],
+        "b": OrderedDict(c=3),
+        "d": defaultdict(list, e=[4]),
+        "f": deque([5]),
+        "g": torch.return_types.max((1, 2)),
+    }
     _, spec = pytree.tree_flatten(tree)
     loaded = through([spec])[0]
     assert loaded == spec
-    assert pytree.tree_unflatten(list(range(loaded.num_leaves)), loaded) == pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    assert pytree.tree_unflatten(list(range(loaded.num_leaves)), loaded) == pytree.tree_unflatten(
+        list(range(spec.num_leaves)), spec
+    )
 
 
 def test_weak_references_to_what_the_archive_holds() -> None:

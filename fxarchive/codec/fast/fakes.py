@@ -53,30 +53,46 @@ def copier(
 def _copier(
     first: Any, unsafe: bool, size: list[int], stride: list[int], requires_grad: bool
 ) -> Callable[[], Any]:
-    make: Any = torch.Tensor._make_subclass
+    wrap = _wrapper(first, unsafe, requires_grad)
     empty: Any = torch.empty_strided
+    dtype, shape, steps = first.dtype, tuple(size), tuple(stride)
+    return lambda: wrap(empty(shape, steps, dtype=dtype, device=META))
+
+
+def wrapper(first: Any, mode: Any, requires_grad: bool) -> Callable[[torch.Tensor], Any] | None:
+    """Return a function that makes FakeTensors like ``first`` over the meta tensor that it is given.
+
+    Args:
+        first: one of the official constructor.
+        mode: its FakeTensorMode.
+        requires_grad: whether the new ones, which are leaves, require a gradient.
+
+    Returns:
+        The function, or None if the shortcut is not exact in the running torch.
+    """
+    unsafe = getattr(mode, "_allow_unsafe_data_ptr_access", None)
+    if type(unsafe) is not bool or not is_exact(unsafe):
+        return None
+    return _wrapper(first, unsafe, requires_grad)
+
+
+def _wrapper(first: Any, unsafe: bool, requires_grad: bool) -> Callable[[torch.Tensor], Any]:
+    make: Any = torch.Tensor._make_subclass
     on_data_ptr: Any = (
         torch._C._set_warn_deprecated_on_mutable_data_ptr
         if unsafe
         else torch._C._set_throw_on_mutable_data_ptr
     )
-    dtype, device = first.dtype, first.fake_device
-    shape, steps = tuple(size), tuple(stride)
+    device = first.fake_device
     state = dict(vars(first))
 
-    def copy() -> Any:
-        fake = make(
-            FakeTensor,
-            empty(shape, steps, dtype=dtype, device=META),
-            requires_grad,
-            dispatch_device=True,
-            device_for_backend_keys=device,
-        )
+    def wrap(meta: torch.Tensor) -> Any:
+        fake = make(FakeTensor, meta, requires_grad, dispatch_device=True, device_for_backend_keys=device)
         on_data_ptr(fake)
         fake.__dict__ = state.copy()
         return fake
 
-    return copy
+    return wrap
 
 
 @functools.cache

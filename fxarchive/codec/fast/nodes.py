@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.fx import Graph, Node
+from torch.fx.immutable_collections import immutable_dict
 
 Append = Callable[[str, Any, tuple[Any, ...], Any, str, Any], Node]
 """(op, target, args, kwargs, name, type) -> the node, appended to the graph."""
@@ -34,7 +35,8 @@ _BASE_AND_NUMBER = re.compile(r"^(.*?)(?:_(\d+))?$", re.MULTILINE)
 
 
 def node_builder(graph: Graph) -> NodeBuilder:
-    """Return the quickest sound way to append nodes to ``graph``, which must be new and have no owning module."""
+    """Return the quickest sound way to append nodes to ``graph``, which must be new and have no owning
+    module."""
     return _quickest()(graph)
 
 
@@ -78,8 +80,8 @@ def bare(graph: Graph) -> NodeBuilder:
     """The constructor's two parts in C (torch 2.10 and later), with the graph's records filled in bulk."""
     new: Any = Node.__new__
     initialize: Any = torch._C._NodeBase.__init__
-    set_arguments: Any = torch._C._NodeBase._update_args_kwargs  # type: ignore[attr-defined]
-    insert: Any = graph._root._prepend  # type: ignore[attr-defined]
+    set_arguments: Any = torch._C._NodeBase._update_args_kwargs
+    insert: Any = graph._root._prepend
 
     def append(op: str, target: Any, args: tuple[Any, ...], kwargs: Any, name: str, type_expr: Any) -> Node:
         node = new(Node)
@@ -117,7 +119,7 @@ def _fill_records(graph: Any, nodes: list[Node]) -> None:
 def _trial(way: Way) -> Graph:
     graph = Graph()
     append, finish = way(graph)
-    empty = torch.fx.immutable_collections.immutable_dict()
+    empty: Any = immutable_dict()
     x = append("placeholder", "x", (), empty, "x", torch.Tensor)
     y = append("get_attr", "a.b", (), empty, "a_b_7", None)
     z = append("call_function", operator.add, (x, y), empty, "add", None)
