@@ -43,7 +43,7 @@ bench: $(VENV)/.test ## compare with the peers in one run
 	$(BIN)/python -m benchmarks
 
 cross: $(VENV)/.test ## write and read with other torch releases (TORCHES="2.8.0 2.15.0"); downloads them
-	$(BIN)/python tests/cross.py $(TORCHES)
+	$(BIN)/python -m tests.cross $(TORCHES)
 
 corpus: $(VENV)/.test ## add an entry to the regression corpus (NAME=...)
 	$(BIN)/python -m tests.corpus.add $(NAME)

@@ -1,10 +1,8 @@
 """Run the benchmarks: ``python -m benchmarks [--quick] [--only WORKLOAD]... [--repeat N] [--json PATH]``.
 
 Each workload is measured in a process of its own, its peers taking turns; memory is measured in a fresh
-process for
-each peer and direction. The exit code is 1 when fxarchive itself failed or gave other outputs; a missed
-budget
-is shown and does not change it, since times depend on the machine.
+process for each peer and direction. The exit code is 1 when fxarchive itself failed or gave other outputs; a
+missed budget is shown and does not change it, since times depend on the machine.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from benchmarks import budgets, memory, plan, table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
-INSPECT = "import sys; from fxarchive.cli import main; sys.exit(main())"
+INSPECT = [sys.executable, "-c", "import sys; from fxarchive.cli import main; sys.exit(main())", "inspect"]
 INSPECT_REPEATS = 7
 
 
@@ -75,7 +73,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=None, help="repeats of each measurement (5; quick: 1)")
     parser.add_argument("--json", type=Path, help="where to write all samples (benchmarks/results/...)")
     parser.add_argument(
-        "--folder", type=Path, help="where to put the archives meanwhile (3 GB; the system's)"
+        "--folder", type=Path, help="where to put the archives meanwhile (4 GB; a temporary one)"
     )
     options = parser.parse_args(arguments)
     if options.repeat is None:
@@ -126,9 +124,7 @@ def _inspect(workload: str, folder: Path) -> dict[str, Any]:
     wall = []
     for _ in range(INSPECT_REPEATS):
         before = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-c", INSPECT, "inspect", path], check=True, stdout=subprocess.DEVNULL
-        )
+        subprocess.run([*INSPECT, path], check=True, stdout=subprocess.DEVNULL)
         wall.append(time.perf_counter() - before)
     return {"workload": workload, "bytes": path.stat().st_size, "wall": wall}
 

@@ -1,11 +1,9 @@
 """How much memory a process comes to own while it saves or loads, seen from outside.
 
 Counted are anonymous pages (``RssAnon`` of /proc/PID/status, proc(5)): memory that the process alone owns and
-that only swapping could take back. Pages of a mapped file are not counted: they are the page cache's,
-shared by
-all who map the file, dropped when memory is short, and read again when touched. ``VmHWM``, which the kernel
-keeps and
-which counts both, is noted beside it.
+that only swapping could take back. Pages of a mapped file are not counted: they are the page cache's, shared
+by all who map the file, dropped when memory is short, and read again when touched. ``VmHWM``, which the kernel
+keeps and which counts both, is noted beside it.
 
 The watched process says when its work begins and ends, and waits each time for the answer; in between the
 watcher samples every millisecond, from a process of its own so that no interpreter lock holds it up.
@@ -16,6 +14,7 @@ from __future__ import annotations
 import select
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +23,7 @@ SAMPLE_SECONDS = 0.001
 
 @dataclass(frozen=True)
 class Growth:
-    """Bytes by which memory grew during the work: anonymous pages at their peak, and peak of all resident
-    pages."""
+    """Bytes by which memory grew during the work, at the peak: anonymous pages, and all resident ones."""
 
     owned: int
     resident: int
@@ -37,8 +35,7 @@ def can_watch() -> bool:
 
 
 def tell_caller() -> None:
-    """In the watched process: say that the work begins, or that it has ended, and wait until that was
-    noted."""
+    """In the watched process: say that the work begins, or has ended, and wait until that was noted."""
     sys.stdout.write(".\n")
     sys.stdout.flush()
     sys.stdin.readline()
@@ -50,42 +47,39 @@ def watch(command: list[str], folder: Path) -> Growth:
     Raises:
         RuntimeError: the process ended without them; the message holds what it wrote to stderr.
     """
+    pipe = subprocess.PIPE
     with (
-        subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-        ) as process,
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, cwd=folder, stdin=pipe, stdout=pipe, stderr=errors, bufsize=0) as process,
     ):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        before = peak = _status(process.pid, "RssAnon")
-        resident_before = _status(process.pid, "VmRSS")
-        _reset_peak(process.pid)
-        _answer(process)
-        while not select.select([process.stdout], [], [], SAMPLE_SECONDS)[0]:
-            peak = max(peak, _status(process.pid, "RssAnon"))
-        ended = process.stdout.readline()
+        growth = _between_signals(process)
+        process.wait()
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")
+    if growth is None or process.returncode != 0:
+        raise RuntimeError(f"the process ended with code {process.returncode}: {said[-2000:]}")
+    return growth
+
+
+def _between_signals(process: subprocess.Popen[bytes]) -> Growth | None:
+    """Return the growth from the first signal to the second; None when the process ended before."""
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None
+    assert stdout is not None
+    if not stdout.readline():
+        return None
+    before = peak = _status(process.pid, "RssAnon")
+    resident_before = _status(process.pid, "VmRSS")
+    _reset_peak(process.pid)
+    stdin.write(b"\n")
+    while not select.select([stdout], [], [], SAMPLE_SECONDS)[0]:
         peak = max(peak, _status(process.pid, "RssAnon"))
-        resident = _status(process.pid, "VmHWM")
-        _answer(process)
-        errors = process.stderr.read().decode(errors="replace")
-    if not ended or process.returncode != 0:
-        raise RuntimeError(f"the process ended with code {process.returncode}: {errors[-2000:]}")
+    if not stdout.readline():
+        return None
+    peak = max(peak, _status(process.pid, "RssAnon"))
+    resident = _status(process.pid, "VmHWM")
+    stdin.write(b"\n")
     return Growth(peak - before, max(0, resident - resident_before))
-
-
-def _answer(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin is not None
-    try:
-        process.stdin.write(b"\n")
-    except BrokenPipeError:
-        return  # it has ended already: the caller finds no signal and says so
 
 
 def _status(pid: int, name: str) -> int:

@@ -29,8 +29,7 @@ class Peer:
         save: writes the subject to the path.
         load: reads what was written, or None when there is nothing to load.
         ready: makes what `load` returned callable now, code generated, and returns it; None when weights
-        alone
-            were kept.
+            alone were kept.
     """
 
     save: Callable[[Subject, Path], object]
@@ -65,12 +64,12 @@ def _generate(module: fx.GraphModule) -> fx.GraphModule:
 def _save_export(subject: Subject, path: Path) -> None:
     assert subject.program is not None
     with path.open("wb") as file:
-        torch.export.save(subject.program, file)  # type: ignore[arg-type]  # documented: any file-like object
+        torch.export.save(subject.program, file)
 
 
 def _load_export(path: Path) -> Any:
     with path.open("rb") as file:
-        return torch.export.load(file)  # type: ignore[arg-type]
+        return torch.export.load(file)
 
 
 def _save_safetensors(subject: Subject, path: Path) -> None:
@@ -81,7 +80,7 @@ def _save_plain(subject: Subject, path: Path) -> None:
     """Write the bytes of the weights and sync: what no writer can go below."""
     with path.open("wb", buffering=0) as file:
         for tensor in subject.weights().values():
-            _write_all(file.fileno(), memoryview(tensor.numpy().reshape(-1)).cast("B"))
+            _write_all(file.fileno(), memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy().data))
         os.fsync(file.fileno())
 
 
@@ -109,9 +108,9 @@ PEERS: dict[str, Peer] = {
     plan.SAVE_MODULE: Peer(
         lambda subject, path: torch.save(subject.module, path),
         lambda path: torch.load(path, weights_only=False),
-        lambda module: module,  # type: ignore[no-any-return]
+        lambda module: module,
     ),
-    plan.EXPORT: Peer(_save_export, _load_export, lambda program: program.module()),  # type: ignore[no-any-return]
+    plan.EXPORT: Peer(_save_export, _load_export, lambda program: program.module()),
     plan.SAFETENSORS: Peer(_save_safetensors, safetensors.torch.load_file, None),
     plan.SAVE_STATE: Peer(
         lambda subject, path: torch.save(subject.module.state_dict(), path),

@@ -20,7 +20,7 @@ class Subject:
 
     Attributes:
         module: the graph, with weights unless they are omitted.
-        inputs: positional arguments to call it with, or None when it cannot be called (its weights are omitted).
+        inputs: positional arguments to call it with, or None when its weights are omitted.
         program: what torch.export makes of the same model, for the one peer that takes nothing else.
     """
 
@@ -29,8 +29,7 @@ class Subject:
     program: ExportedProgram | None = None
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return parameters and buffers by name, tied ones under their first name only, as safetensors
-        asks."""
+        """Return parameters and buffers by name, tied ones under their first name, as safetensors asks."""
         found: dict[str, torch.Tensor] = {}
         seen: set[int] = set()
         for name, tensor in [*self.module.named_parameters(), *self.module.named_buffers()]:
@@ -95,8 +94,7 @@ _BUILDERS: dict[str, Callable[[bool], Subject]] = {
 
 
 def smallest() -> Subject:
-    """Return a subject of a few nodes, to be saved and loaded before anything is measured: it brings the
-    imports in."""
+    """Return a subject of a few nodes, whose saving and loading brings the imports in before measuring."""
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
     inputs = (torch.ones(1, 2),)
     program = torch.export.export(model, inputs, strict=False)

@@ -14,17 +14,15 @@ from benchmarks.plan import OURS, PICKLER
 MIN_WIDTH = 150
 
 NOTES = """\
-save, load: wall seconds (CPU seconds). ready: until the loaded graph can be called, its code generated. call: the first call.
-memory: growth of what the process owns (RssAnon at its peak, in MB) on save / load, in a fresh process; pages of a mapped file
-belong to the page cache and are not counted. x: how many times fxarchive fits into it, by CPU seconds and
-by bytes.
-fxarchive syncs what it saves and the peers do not; files are read from a warm page cache; figures are
-medians."""
+save, load: wall seconds (CPU seconds). ready: until the loaded graph can be called, its code generated. call:
+the first call. memory: growth of what the process owns (RssAnon at its peak, in MB) on save / load, in a fresh
+process; pages of a mapped file belong to the page cache and are not counted. x: how many times fxarchive fits
+into it, by CPU seconds and by bytes. fxarchive syncs what it saves and the peers do not; files are read from a
+warm page cache; figures are medians."""
 
 
 def show(results: dict[str, Any], found: list[Verdict], *, judged: bool) -> None:
-    """Print tables of the results and of the budgets; without ``judged`` no budget is called met or
-    missed."""
+    """Print the results and the budgets; without ``judged`` no budget is called met or missed."""
     console = Console(highlight=False)
     if console.width < MIN_WIDTH:
         console.width = MIN_WIDTH

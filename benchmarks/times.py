@@ -50,8 +50,7 @@ class Samples:
 
 
 def measure(workload: plan.Workload, folder: Path, *, quick: bool, repeat: int) -> dict[str, Any]:
-    """Save and load the workload with each peer ``repeat`` times; the last file of each stays in
-    ``folder``."""
+    """Save and load the workload with each peer ``repeat`` times; its last file stays in ``folder``."""
     warm_up(workload.peers, folder)
     subject = build(workload.name, quick=quick)
     expected = None if subject.inputs is None else _call(subject.module, subject)
@@ -106,27 +105,33 @@ def _round_trip(peer: peers.Peer, subject: Subject, path: Path) -> None:
 def _measure_peer(
     samples: Samples, peer: peers.Peer, subject: Subject, expected: torch.Tensor | None, path: Path
 ) -> None:
-    def save() -> None:
-        _timed(lambda: peer.save(subject, path), samples.save_wall, samples.save_cpu)
-
-    def load() -> None:
-        assert peer.load is not None
-        loaded = _timed(lambda: peer.load(path), samples.load_wall, samples.load_cpu)
-        if peer.ready is None:
-            return
-        call = _timed(lambda: peer.ready(loaded), samples.ready_wall)
-        if expected is not None:
-            output = _timed(lambda: _call(call, subject), samples.call_wall)
-            samples.same = samples.same is not False and _same_bits(output, expected)
-
-    failed = attempt(save)
-    if failed is None:
-        samples.bytes = path.stat().st_size
-        _settle(path)
-        failed = attempt(load) if peer.load is not None else None
-        samples.failed = f"load fails: {failed}" if failed else None
-    else:
+    save, load = peer.save, peer.load
+    failed = attempt(lambda: _timed(lambda: save(subject, path), samples.save_wall, samples.save_cpu))
+    if failed is not None:
         samples.failed = f"save fails: {failed}"
+        return
+    samples.bytes = path.stat().st_size
+    _settle(path)
+    if load is not None:
+        failed = attempt(lambda: _measure_load(samples, load, peer.ready, subject, expected, path))
+        samples.failed = None if failed is None else f"load fails: {failed}"
+
+
+def _measure_load(
+    samples: Samples,
+    load: Callable[[Path], Any],
+    ready: Callable[[Any], Callable[..., Any]] | None,
+    subject: Subject,
+    expected: torch.Tensor | None,
+    path: Path,
+) -> None:
+    loaded = _timed(lambda: load(path), samples.load_wall, samples.load_cpu)
+    if ready is None:
+        return
+    call = _timed(lambda: ready(loaded), samples.ready_wall)
+    if expected is not None:
+        output = _timed(lambda: _call(call, subject), samples.call_wall)
+        samples.same = samples.same is not False and _same_bits(output, expected)
 
 
 def _measure_compressed(samples: Samples, base: Samples, source: Path, path: Path) -> None:

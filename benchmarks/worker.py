@@ -1,8 +1,7 @@
 """A process of its own for one workload, started by ``python -m benchmarks``.
 
 ``times WORKLOAD`` measures all its peers; ``save WORKLOAD PEER`` and ``load WORKLOAD PEER`` do that once,
-with
-the caller watching their memory. The result is a JSON file.
+with the caller watching their memory. The result is a JSON file.
 """
 
 from __future__ import annotations
@@ -39,8 +38,7 @@ def main() -> None:
 
 
 def _watched(workload: str, what: str, peer: str, folder: Path, quick: bool) -> dict[str, Any]:
-    """Save or load once between two signals to the caller, which samples the memory of this process
-    meanwhile."""
+    """Save or load once between two signals to the caller, which watches the memory of this process."""
     path = folder / plan.file_name(workload, peer)
     scratch = folder / f"{path.name}.{what}"
     scratch.mkdir()

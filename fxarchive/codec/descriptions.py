@@ -107,7 +107,7 @@ def encode_strided(
     state = fake.__dict__
     facts: Any = (
         fake.shape, fake.stride(), fake.dtype, fake.storage_offset(), device, requires_grad, computed,
-         fake.is_conj(), fake.is_neg(), fake.is_inference(),
+        fake.is_conj(), fake.is_neg(), fake.is_inference(),
         nbytes, state.get("_is_param"), state.get("pytype"), state.get("dispatch_keys"),
     )  # fmt: skip
     try:
@@ -272,7 +272,7 @@ def _sparse_facts(others: dict[str, Any], size: list[int], where: str) -> dict[s
     if dense > len(size) - (0 if coo else 2):
         raise InvalidDocument(where, f"it has {dense} dense dimensions of {len(size)}")
     check_extent([nnz, *size], contiguous_strides([nnz, *size]), 0, 16, where)
-    facts = {
+    facts: dict[str, Any] = {
         "layout": layout,
         "nnz": nnz,
         "dense": dense,

@@ -196,9 +196,10 @@ class FakeReader:
                 or len(column[0]) != len(column[1])
             ):
                 raise InvalidDocument(f"fakes.{name}", "it is not a list of rows and a list of values")
-            self.extras[name] = dict(
-                zip(self._rows_of(f"fakes.{name}", column[0], count), column[1], strict=True)
-            )
+            rows = self._rows_of(f"fakes.{name}", column[0], count)
+            self.extras[name] = dict(zip(rows, column[1], strict=True))
+            if len(self.extras[name]) != len(rows):
+                raise InvalidDocument(f"fakes.{name}", "it has a row twice")
         self.special = frozenset().union(*self.extras.values())
         self.known: dict[int, Any] = dec.objects.setdefault("fakes", {})
         self.makers: dict[int, Callable[[], Any]] = {}

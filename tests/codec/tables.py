@@ -9,6 +9,7 @@ from fxarchive import wire
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.families import DECODE, ENCODE, ENCODE_WHERE
+from fxarchive.codec.operators import resolve_targets
 from fxarchive.codec.storages import chunks
 from fxarchive.errors import UnsupportedValue
 
@@ -38,6 +39,7 @@ def encode(value: Any, *, omit_weights: bool = False) -> tuple[Any, Bytes]:
 def decode(document: Any, sections: Any = None, **options: Any) -> Any:
     """Return the root of `document`."""
     dec = Decoder(document, Bytes({}) if sections is None else sections, DECODE, **options)
+    resolve_targets(dec)
     root = dec.value(document["root"])
     dec.run()
     return root

@@ -221,6 +221,20 @@ def test_loading_is_free_of_the_modes_of_the_caller(mode: FakeTensorMode) -> Non
     assert (one.device.type, other.is_inference()) == ("cpu", False)
 
 
+def test_what_a_fake_stands_for_comes_back() -> None:
+    keys = torch._C._dispatch_keys(torch.ones(2))
+    mode = FakeTensorMode()
+    values = [
+        FakeTensor(mode, torch.empty(3, device="meta"), torch.device("cpu"), pytype=kind, dispatch_keys=keys)
+        for kind in (torch.nn.Parameter, torch.Tensor, torch.nn.Parameter)
+    ]
+    document, sections = encode(values)
+    assert described(document) == 2
+    loaded = decode(document, sections)
+    assert_same(values, loaded)
+    assert [str(t.dispatch_keys) for t in loaded] == [str(keys)] * 3
+
+
 # the shortcut
 
 
@@ -503,6 +517,7 @@ HOSTILE_COLUMNS: list[tuple[str, Any]] = [
     ("storage", [[1], [None]]),
     ("storage", [[1], ["0"]]),
     ("storage", [[1, 2], [0, 1]]),
+    ("storage", [[1, 1], [0, 0]]),
     ("storage", [[3], [0]]),
     ("base", [[0], [0]]),
     ("base", [[0], [1]]),

@@ -1,0 +1,114 @@
+"""FakeTensors with symbols in their size, stride, offset or storage: their numbers, and their meta tensors.
+
+In a description an integer stands for itself and a symbolic number is its tagged value. Strides are always given, and
+so are the bytes of the storage unless another FakeTensor owns it: what torch computes for them can be another
+expression than the one that was there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from fxarchive.codec.decoder import Decoder
+from fxarchive.codec.encoder import Encoder
+from fxarchive.codec.geometry import check_integer
+from fxarchive.codec.storages import META, view
+from fxarchive.document import Value
+from fxarchive.errors import InvalidDocument
+
+
+class Numbers(NamedTuple):
+    """Integers and symbolic integers of one description; `nbytes` is None if another FakeTensor has the storage."""
+
+    size: list[Any]
+    stride: list[Any]
+    offset: Any
+    nbytes: Any
+    environment: int
+
+
+def has_symbols(fake: Any, nbytes: Any) -> bool:
+    """Whether a number of a strided ``fake`` is symbolic; asked by type, since a comparison would add a guard."""
+    numbers = (*fake.shape, *fake.stride(), fake.storage_offset(), nbytes)
+    return not all([type(number) is int or number is None for number in numbers])
+
+
+def encode_numbers(enc: Encoder, fake: Any, nbytes: Any) -> tuple[list[Value], list[Value], dict[str, Value]]:
+    """Return size, stride, and the other numbers of a strided ``fake``, for a row of `descriptions`."""
+    size = [enc.value(number) for number in fake.shape]
+    stride = [enc.value(number) for number in fake.stride()]
+    offset = fake.storage_offset()
+    others: dict[str, Value] = {}
+    if type(offset) is not int or offset:
+        others["offset"] = enc.value(offset)
+    if nbytes is not None:
+        others["nbytes"] = enc.value(nbytes)
+    return size, stride, others
+
+
+def decode_numbers(dec: Decoder, entry: list[Any], others: dict[str, Any], where: str) -> Numbers | None:
+    """Return the numbers of a row of `descriptions`, or None if it has no symbolic one.
+
+    Raises:
+        InvalidDocument: a number is neither an integer nor a symbolic one, or they are of several environments.
+    """
+    size, stride = entry[2], [] if entry[3] is None else entry[3]
+    if type(size) is not list or type(stride) is not list:
+        return None
+    offset, nbytes = others.get("offset", 0), others.get("nbytes")
+    given = [*size, *stride, offset, nbytes]
+    environments = {_environment_of(number, where) for number in given if type(number) is list}
+    if not environments:
+        return None
+    if len(environments) > 1 or len(size) != len(stride) or "layout" in others:
+        raise InvalidDocument(where, "its symbolic numbers do not describe a strided tensor of one environment")
+    return Numbers(
+        [_number(dec, number, "size", where) for number in size],
+        [_number(dec, number, "stride", where) for number in stride],
+        _number(dec, offset, "offset", where),
+        None if nbytes is None else _number(dec, nbytes, "nbytes", where),
+        environments.pop(),
+    )
+
+
+def _environment_of(tagged: list[Any], where: str) -> int:
+    if len(tagged) < 4 or tagged[0] != "symint" or type(tagged[1]) is not int:
+        raise InvalidDocument(where, f"{tagged!r:.60} is not a symbolic integer")
+    return tagged[1]
+
+
+def _number(dec: Decoder, number: Any, name: str, where: str) -> Any:
+    if type(number) is list:
+        return dec.value(number)
+    return check_integer(number, name, where)
+
+
+def meta_tensor(
+    dtype: torch.dtype, size: list[Any], stride: list[Any], offset: Any, nbytes: Any, storage: Any
+) -> torch.Tensor:
+    """Return the meta tensor of a description with symbolic numbers.
+
+    Args:
+        dtype: its dtype.
+        size, stride, offset: in elements.
+        nbytes: bytes of its storage; None if it is given, or is to have what torch computes.
+        storage: the meta storage that it shares, or None for one of its own.
+    """
+    if storage is None and type(offset) is int and offset == 0:
+        made = torch.empty_strided(size, stride, dtype=dtype, device=META)
+        if nbytes is None or _is_same(made.untyped_storage().nbytes(), nbytes):
+            return made
+    if storage is None:
+        if nbytes is None:
+            raise ValueError("the bytes of its storage are not given")
+        storage = torch.empty(nbytes, dtype=torch.uint8, device=META).untyped_storage()
+    return view(storage, dtype, size, stride, offset)
+
+
+def _is_same(computed: Any, recorded: Any) -> bool:
+    """Whether two numbers are written alike, which asks nothing of the environment."""
+    if type(computed) is int or type(recorded) is int:
+        return type(computed) is type(recorded) and bool(computed == recorded)
+    return bool(computed.node._expr == recorded.node._expr)
