@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
-from fxarchive import container, store, upgrade, wire
+from fxarchive import container, packing, store, wire
 from fxarchive._version import __version__
 from fxarchive.audit import audit
 from fxarchive.container import Archive, Header, NewSection, Writer
-from fxarchive.document import FEATURES, MIN_READER, SCHEMA
+from fxarchive.document import DOCUMENT, FEATURES, MIN_READER, SCHEMA
 from fxarchive.errors import Problem
 from fxarchive.limits import DEFAULT_LIMITS, KIB, Limits
+from fxarchive.reading import read_document
 from fxarchive.summary import summarise
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
 Target: TypeAlias = str | os.PathLike[str] | BinaryIO
-
-DOCUMENT = "document"
-"""Name of the section that holds the document."""
 
 SMALL_STORAGE = 64 * KIB
 """Storages of at most this many bytes are checked against their digest at every load: it costs nothing."""
@@ -101,7 +99,7 @@ def save(
         obj, examples=examples, omit_weights=weights == "omit", drop=on_unsupported == "drop"
     )
     audit(encoded.document, trust=None)
-    payload = wire.dumps(encoded.document)
+    payload = wire.dumps(packing.pack(encoded.document))
     summary = summarise(encoded.document)
     if encoded.dropped:
         summary["dropped"] = [f"{path}: {why}" for path, why in encoded.dropped]
@@ -171,7 +169,13 @@ def load(
     with store.open_read(path) as file:
         archive = container.open_archive(file, schema=SCHEMA, features=FEATURES, limits=limits)
         obj = decode_archive(
-            archive, trust=trust, device=device, fake_mode=fake_mode, mmap=mmap, verify_all=verify == "all"
+            archive,
+            trust=trust,
+            device=device,
+            fake_mode=fake_mode,
+            mmap=mmap,
+            verify_all=verify == "all",
+            limits=limits,
         )
     if state_dict is not None:
         obj.load_state_dict(state_dict, assign=True)
@@ -187,13 +191,14 @@ def decode_archive(
     mmap: bool = True,
     verify_all: bool = False,
     examples: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Any:
     """Return what an open archive holds; with ``examples`` a pair of it and of its example inputs and
     outputs."""
     if verify_all:
         archive.check_all()
     trusted = frozenset([trust] if isinstance(trust, str) else trust)
-    document = upgrade.to_current(wire.loads(archive.read(DOCUMENT)), archive.header.schema)
+    document = read_document(archive, limits)
     audit(document, trust=trusted, features=archive.header.features)
 
     from fxarchive import codec

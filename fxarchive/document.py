@@ -44,6 +44,9 @@ MIN_READER = 2
 FEATURES: frozenset[str] = frozenset()
 """Feature flags that this release understands."""
 
+DOCUMENT = "document"
+"""Name of the section that holds the document."""
+
 OPS = ("placeholder", "get_attr", "call_function", "call_method", "call_module", "output", "root")
 """Opcodes of fx nodes; a node's opcode is stored as its index here."""
 

@@ -7,11 +7,21 @@ attributes, so that nobody has to match text. `spec/refusals.md` lists them all 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class FxArchiveError(Exception):
-    """Base of every error that fxarchive raises on purpose."""
+    """Base of every error that fxarchive raises on purpose; each can be pickled, so it crosses processes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(cls: type[FxArchiveError], args: tuple[Any, ...], attributes: dict[str, Any]) -> FxArchiveError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class StoreError(FxArchiveError, OSError):

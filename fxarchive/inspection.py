@@ -9,14 +9,11 @@ from typing import Any, BinaryIO
 
 from fxarchive import container, store
 from fxarchive.container import Archive, Writer
-from fxarchive.document import FEATURES, SCHEMA
+from fxarchive.document import DOCUMENT, FEATURES, SCHEMA
 from fxarchive.errors import TooNew
 from fxarchive.limits import DEFAULT_LIMITS, KIB, Limits
 from fxarchive.ports import Port
 from fxarchive.summary import COUNTS, Calls, Contents, describe
-
-DOCUMENT = "document"
-"""Name of the section that holds the document."""
 
 READ_BYTES = 512 * KIB
 """Documents up to this size are read by default; for larger ones the summary in the header has to do."""
@@ -106,6 +103,8 @@ def inspect(
         too_new = _too_new(archive)
         contents = None
         if too_new is None and _is_read(archive, full):
+            from fxarchive.reading import read_document  # a large document is not read, and start-up counts
+
             contents = describe(read_document(archive, limits))
         return ArchiveInfo(
             path=_shown(path),
@@ -130,20 +129,9 @@ def inspect(
 
 def _is_read(archive: Archive, full: bool | None) -> bool:
     if full is None:
-        return DOCUMENT in archive.sections and archive.sections[DOCUMENT].size <= READ_BYTES
+        section = archive.sections.get(DOCUMENT)
+        return section is not None and section.size <= READ_BYTES
     return full
-
-
-def read_document(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Any:
-    """Return the document of an open archive, in the current schema and not audited.
-
-    Raises:
-        CorruptArchive, TooLarge: as `Archive.read`, or the section is not the wire form of a document.
-        InvalidDocument: no migration leads from its schema to the current one.
-    """
-    from fxarchive import upgrade, wire  # here, since a large document is not read and start-up counts
-
-    return upgrade.to_current(wire.loads(archive.read(DOCUMENT), limits), archive.header.schema)
 
 
 def from_summary(summary: Mapping[str, Any]) -> Contents:

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 from fxarchive import container, store
 from fxarchive.audit import audit
 from fxarchive.container import Archive
-from fxarchive.document import FEATURES, SCHEMA
+from fxarchive.document import DOCUMENT, FEATURES, SCHEMA
 from fxarchive.errors import FxArchiveError, InvalidDocument, ReplayFailed
-from fxarchive.inspection import DOCUMENT, read_document
 from fxarchive.limits import DEFAULT_LIMITS, Limits
+from fxarchive.reading import read_document
 from fxarchive.summary import names_to_trust
 from fxarchive.tables import reading
 

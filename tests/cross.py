@@ -1,6 +1,6 @@
 """Archives written by each of several torch releases, read by each: `make cross TORCHES="2.8.0 2.15.0"`.
 
-Each release gets a virtual environment of its own (in the user's cache folder, or ``--venvs``; a release takes 1 to 5 GB).
+Each release gets a virtual environment of its own, in the user's cache folder or ``--venvs``; it takes 1 to 5 GB.
 An archive is *exact* if it loads, its graph reads as the writer saw it, and its outputs are the writer's numbers.
 
     python tests/cross.py 2.7.1 2.13.0 2.15.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from fxarchive import container, wire
+from fxarchive import container, packing, wire
 from fxarchive.container import Header, NewSection, Writer
 from fxarchive.document import empty_document
 
@@ -107,7 +107,7 @@ def archive_of(document: Any, **header: Any) -> bytes:
         "writer": Writer("0.1.0", "2.13.0", "3.11.8"),
         "root": "GraphModule",
     }
-    payload = wire.dumps(document)
+    payload = wire.dumps(packing.pack(document))
     sections = [NewSection("document", "zstd", len(payload), [payload])]
     for record in document["storages"]:
         if "section" in record:

@@ -101,7 +101,7 @@ def test_a_newer_schema_is_described_by_its_header() -> None:
 
 def test_a_document_that_breaks_its_schema_is_an_error() -> None:
     document = small()
-    document["graphs"] = [3]
+    document["graphs"][0]["names"] = 3
     with pytest.raises(InvalidDocument):
         inspect(file_of(document))
 

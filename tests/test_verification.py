@@ -88,11 +88,11 @@ def test_a_section_that_nothing_refers_to_is_refused() -> None:
 
 def _with_document(data: bytes, document: Any, payload: Any) -> bytes:
     """Return the archive of ``document`` with another document in place of its own."""
-    from fxarchive import container, wire
+    from fxarchive import container, packing, wire
     from fxarchive.container import NewSection
 
     archive = container.open_archive(data)
-    held = wire.dumps(payload)
+    held = wire.dumps(packing.pack(payload))
     stream = io.BytesIO()
     sections = [NewSection("document", "zstd", len(held), [held]), archive.copy_of("storages/1")]
     container.write(stream, archive.header, sections)

@@ -49,7 +49,7 @@ def command(file: str, number: int | None, metadata: bool, as_json: bool) -> int
 def _read(file: str) -> tuple[Any, str]:
     from fxarchive import container, store
     from fxarchive.document import FEATURES, SCHEMA
-    from fxarchive.inspection import read_document
+    from fxarchive.reading import read_document
 
     with store.open_read(file) as opened:
         archive = container.open_archive(opened, schema=SCHEMA, features=FEATURES, walk=False)

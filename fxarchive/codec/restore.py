@@ -8,7 +8,7 @@ it; otherwise the archive does not fit into that environment and nothing of it i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -75,12 +75,18 @@ def fake_mode(dec: Decoder, environment: int | None = None) -> Any:
 
 @contextmanager
 def restoring(dec: Decoder) -> Iterator[None]:
-    """Keep torch from adding guards to the environments while FakeTensors with symbolic sizes are built."""
-    env = fake_mode(dec).shape_env
-    if env is None:
-        yield
-        return
-    with env.suppress_guards():
+    """Make the environments ready for building FakeTensors whose sizes are as they were recorded.
+
+    Inside, no guard is added, and replacements are out of sight: a size that was made before its symbol was replaced by
+    a number is still symbolic, and torch would make an integer of it.
+    """
+    held = _restored(dec)
+    for row in range(len(built(dec).environments)):
+        decode_shape_env(dec, row)
+    with ExitStack() as stack:
+        for env in {id(env): env for env in held.environments.values()}.values():
+            stack.enter_context(env.suppress_guards())
+            stack.enter_context(names.without_replacements(env))
         yield
 
 

@@ -63,7 +63,9 @@ def decode_numbers(dec: Decoder, entry: list[Any], others: dict[str, Any], where
     if not environments:
         return None
     if len(environments) > 1 or len(size) != len(stride) or "layout" in others:
-        raise InvalidDocument(where, "its symbolic numbers do not describe a strided tensor of one environment")
+        raise InvalidDocument(
+            where, "its symbolic numbers do not describe a strided tensor of one environment"
+        )
     return Numbers(
         [_number(dec, number, "size", where) for number in size],
         [_number(dec, number, "stride", where) for number in stride],

@@ -69,9 +69,7 @@ def _encode_node(enc: Encoder, tag: str, node: Any) -> list[Any]:
             f"a {cls.__name__} over a {type(node).__name__} cannot be kept (a jagged dimension?)"
         )
     if not (node._hint is None or type(node._hint) is kind):
-        raise Refused.because(
-            f"a {cls.__name__} whose hint is a {type(node._hint).__name__} cannot be kept"
-        )
+        raise Refused.because(f"a {cls.__name__} whose hint is a {type(node._hint).__name__} cannot be kept")
     # not node.expr, which has the replacements made already
     row = encode_expression(enc, sympy.sympify(node._expr) if type(node._expr) is kind else node._expr)
     tagged = [tag, encode_shape_env(enc, node.shape_env), row, node._hint]

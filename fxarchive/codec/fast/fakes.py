@@ -1,4 +1,4 @@
-"""Copies of a FakeTensor without its constructor, and attribute reads without `__torch_function__`.
+"""Copies of a FakeTensor without its constructor.
 
 The constructor of FakeTensor costs several times what it does to the object: a subclass instance over a
 meta tensor, one flag, and a `__dict__`. `copier` does these three itself. Once a process it is compared
@@ -14,20 +14,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 META = torch.device("meta")
-
-
-def reads() -> AbstractContextManager[Any]:
-    """Return a context in which attributes of tensors are read without asking `__torch_function__` first."""
-    disabled = getattr(torch._C, "DisableTorchFunctionSubclass", None)
-    context: AbstractContextManager[Any] = nullcontext() if disabled is None else disabled()
-    return context
 
 
 def copier(

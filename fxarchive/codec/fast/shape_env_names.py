@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -103,6 +105,23 @@ def replacements_changed(env: Any) -> None:
         clear = getattr(getattr(env, name, None), "cache_clear", None)
         if clear is not None:
             clear()
+
+
+@contextmanager
+def without_replacements(env: Any) -> Iterator[None]:
+    """Make ``env`` forget its replacements for a while."""
+    replacements, env.replacements = env.replacements, {}
+    count = vars(env).get("_replacements_version_counter")
+    if count is not None:
+        env._replacements_version_counter = 0
+    env._update_version_counter()  # what torch has cached depends on the replacements
+    try:
+        yield
+    finally:
+        env.replacements = replacements
+        if count is not None:
+            env._replacements_version_counter = count
+        env._update_version_counter()
 
 
 def reserve_numbers(env: Any, numbers: set[int], names: set[str]) -> None:
