@@ -96,7 +96,7 @@ def _times(workload: plan.Workload, folder: Path, options: argparse.Namespace) -
 
 def _memory(workload: plan.Workload, folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Measure save and load of each peer, several processes at once: memory does not depend on speed."""
-    peers = (plan.PICKLER, plan.OURS) if options.quick else workload.memory
+    peers = (plan.OURS,) if options.quick else workload.memory
     runs = [(peer, what) for peer in peers for what in ("save", "load")]
 
     def one(run: tuple[str, str]) -> dict[str, Any] | None:

@@ -89,8 +89,7 @@ def attempt(work: Callable[[], object]) -> str | None:
     try:
         work()
     except Exception as error:  # whatever a peer raises is its result
-        lines = str(error).splitlines() or [""]
-        return f"{type(error).__name__}: {lines[0]}"[:160]
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"[:240]
     return None
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from fxarchive.codec.decoder import Decoder, Sections
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.families import DECODE, ENCODE, ENCODE_WHERE
+from fxarchive.codec.isolation import isolated
 from fxarchive.codec.operators import resolve_targets
 from fxarchive.document import Document
 from fxarchive.errors import FxArchiveError, InvalidDocument, Problem, UnsupportedValue
@@ -49,7 +50,7 @@ def encode(obj: Any, *, examples: Any = None, omit_weights: bool = False, drop: 
     while True:
         enc = Encoder(ENCODE, ENCODE_WHERE, omit_weights=omit_weights, drop=drop, leave_out=leave_out)
         try:
-            with _collection_paused():
+            with isolated(), _collection_paused():
                 _encode_root(enc, obj, examples)
         except RecursionError:
             raise UnsupportedValue(
@@ -101,7 +102,7 @@ def decode(
     """
     dec = Decoder(document, sections, DECODE, trust=trust, device=device, fake_mode=fake_mode)
     try:
-        with _collection_paused():
+        with isolated(), _collection_paused():
             resolve_targets(dec)
             root = dec.value(document["root"])
             held = dec.value(document["examples"]) if examples else None

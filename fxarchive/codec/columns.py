@@ -125,7 +125,8 @@ def decode_metadata(dec: Decoder, record: dict[str, Any], nodes: list[Any]) -> N
     ]
     for node, layout in zip(nodes, record["layout"], strict=True):
         if layouts[layout]:
-            node.meta = {key: take() for key, take in layouts[layout]}
+            # filled and not replaced: setting any attribute of a node is slow in Python
+            node.meta.update([(key, take()) for key, take in layouts[layout]])
 
 
 def unpack(dec: Decoder, column: Column) -> Iterator[Any] | list[Any]:

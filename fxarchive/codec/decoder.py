@@ -43,6 +43,8 @@ class Decoder:
         """Row of a graph -> its nodes in order."""
         self.holes: Any = None
         """(nodes so far, distances) while the arguments of a node are decoded."""
+        self.state: dict[str, Any] = {}
+        """What a family keeps for itself while it decodes."""
         self._decode = decode
         self._queue: deque[Callable[[], None]] = deque()
 
@@ -60,10 +62,10 @@ class Decoder:
     def row(self, table: str, row: Any, build: Callable[[Any], Any]) -> Any:
         """Return the object of ``row`` in ``table``, built by ``build(entry)`` the first time."""
         known = self.objects.setdefault(table, {})
+        entry = self.entry(table, row)
         found = known.get(row, known)
         if found is not known:
             return found
-        entry = self.entry(table, row)
         known[row] = built = build(entry)
         return built
 

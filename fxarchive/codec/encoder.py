@@ -85,6 +85,8 @@ class Encoder:
         """Id of a graph -> node -> its number."""
         self.values: dict[bytes, int] = {}
         """Bytes of a metadata value -> its row in `values`."""
+        self.state: dict[str, Any] = {}
+        """What a family keeps for itself while it encodes."""
         self._encode = dict(encode)
         self._encode_where = list(encode_where)
         self._steps: list[tuple[Callable[[int], str], list[Value]]] = []

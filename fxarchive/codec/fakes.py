@@ -354,9 +354,9 @@ def decode_fakes(dec: Decoder, rows: Any) -> list[Any]:
     Raises:
         InvalidDocument: a row breaks a rule of `spec/schema-2-tensors.md`.
     """
-    reader: FakeReader | None = vars(dec).get("_fakes")
+    reader: FakeReader | None = dec.state.get("fakes")
     if reader is None:
-        reader = vars(dec)["_fakes"] = FakeReader(dec)
+        reader = dec.state["fakes"] = FakeReader(dec)
     return reader.fakes(rows)
 
 

@@ -152,7 +152,7 @@ def _from_bytes(data: Any, nbytes: int, where: str) -> torch.UntypedStorage:
 
 
 def _from_section(dec: Decoder, name: Any, nbytes: int, where: str) -> torch.UntypedStorage:
-    used: set[str] = vars(dec).setdefault("_sections_of_storages", set())
+    used: set[str] = dec.state.setdefault("sections of storages", set())
     if type(name) is not str or name in used:
         raise InvalidDocument(where, f"section {name!r} is not a section of its own")
     used.add(name)

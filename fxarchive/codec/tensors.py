@@ -95,7 +95,7 @@ def row_of_tensor(enc: Encoder, tensor: torch.Tensor, *, keep: bool = False) -> 
 
 
 def _rows(enc: Encoder) -> dict[int, int]:
-    rows: dict[int, int] = vars(enc).setdefault("_rows_of_tensors", {})
+    rows: dict[int, int] = enc.state.setdefault("rows of tensors", {})
     return rows
 
 
