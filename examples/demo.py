@@ -1,7 +1,7 @@
 """Save the graph of a transformer, inspect it, load it in a second process, and compare the outputs bit for bit.
 
-``python examples/demo.py [--layers N] [--width N] [--output DIR]``; the default is the size of GPT-2 small. The exit
-code is 0 only when the outputs are the same.
+``python examples/demo.py [--layers N] [--width N] [--own] [--output DIR]``; the default is the size of GPT-2 small.
+The exit code is 0 only when the outputs are the same.
 """
 
 from __future__ import annotations
@@ -42,13 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             folder = options.output
             folder.mkdir(parents=True, exist_ok=True)
-        return run(folder, options.layers, options.width)
+        return run(folder, options)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="demo.py", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--layers", type=int, default=12, help="blocks of the decoder (12)")
     parser.add_argument("--width", type=int, default=768, help="its width, a multiple of 64 (768)")
+    parser.add_argument(
+        "--own", action="store_true", help="our own decoder, even where transformers is installed"
+    )
     parser.add_argument("--output", type=Path, help="keep the files in this folder")
     options = parser.parse_args(arguments)
     if options.layers < 1 or options.width < 64 or options.width % 64:
@@ -56,11 +59,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def run(folder: Path, layers: int, width: int) -> int:
+def run(folder: Path, options: argparse.Namespace) -> int:
     """Go through all steps, with the files in ``folder``."""
     archive, pickled, expected = (folder / name for name in ("model.fxa", "model.pickle", "expected.fxa"))
 
-    (about, model), seconds = timed(lambda: build(layers, width))
+    (about, model), seconds = timed(lambda: build(options.layers, options.width, own=options.own))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     step(1, "build", f"{about}: {parameters:,} parameters", seconds)
 
@@ -95,7 +98,10 @@ def run(folder: Path, layers: int, width: int) -> int:
         {"save": pickle_seconds, "bytes": pickled.stat().st_size, **theirs},
     )
     if ended.returncode != 0 or ours["same"] is not True:
-        print("FAILED: the second process did not get the same outputs, or inspect failed.")
+        why = (
+            "`fxarchive inspect` failed" if ended.returncode != 0 else "the second process failed (see above)"
+        )
+        print(f"FAILED: {'the outputs differ' if ours['same'] is False else why}.")
         return 1
     print(
         f"Proven: a graph of {len(graph.graph.nodes):,} nodes and {parameters:,} parameters, saved by one process, "

@@ -30,7 +30,8 @@ class Block(nn.Module):
         q, k, v = heads.permute(2, 0, 3, 1, 4).unbind()
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.mix(mixed.transpose(1, 2).reshape(batch, length, width))
-        return x + self.down(F.gelu(self.up(self.norm_2(x)), approximate="tanh"))
+        fed: Tensor = self.down(F.gelu(self.up(self.norm_2(x)), approximate="tanh"))
+        return x + fed
 
 
 class Decoder(nn.Module):
@@ -67,13 +68,15 @@ class Logits(nn.Module):
         return logits
 
 
-def build(layers: int, width: int) -> tuple[str, nn.Module]:
+def build(layers: int, width: int, *, own: bool) -> tuple[str, nn.Module]:
     """Return what the model is and the model: GPT-2 of transformers where that is installed, else our own.
+
+    With ``own`` it is our own in any case.
 
     Weights are random, from a fixed seed; nothing is downloaded.
     """
     torch.manual_seed(0)
-    if find_spec("transformers") is None:
+    if own or find_spec("transformers") is None:
         return "own decoder in plain torch", Decoder(layers, width).eval()
     from transformers import GPT2Config, GPT2LMHeadModel
 

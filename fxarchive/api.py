@@ -98,7 +98,7 @@ def save(
     encoded = codec.encode(
         obj, examples=examples, omit_weights=weights == "omit", drop=on_unsupported == "drop"
     )
-    audit(encoded.document, trust=None)
+    audit(encoded.document, trust=None, features=encoded.features)
     payload = wire.dumps(packing.pack(encoded.document))
     summary = summarise(encoded.document)
     if encoded.dropped:

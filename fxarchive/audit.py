@@ -11,13 +11,13 @@ import keyword
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from fxarchive.document import OPS, Document, empty_document
+from fxarchive.document import OPS, SYMBOLIC_SHAPES, Document, empty_document
 from fxarchive.errors import ForbiddenName, InvalidDocument, UntrustedNames
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
 _KEYS = set(empty_document())
-FEATURE_KEYS = {"symbolic-shapes": "symbolic"}
+FEATURE_KEYS = {SYMBOLIC_SHAPES: "symbolic"}
 """Feature flag -> the table that a document has only with it."""
 
 _GRAPH_KEYS = {
@@ -56,7 +56,7 @@ def audit(document: Document, *, trust: Collection[str] | None, features: Iterab
 
 def _check_tables(document: Any, features: Iterable[str]) -> None:
     expected = _KEYS | {FEATURE_KEYS[flag] for flag in features if flag in FEATURE_KEYS}
-    if type(document) is not dict or not _KEYS <= set(document) <= expected | set(FEATURE_KEYS.values()):
+    if type(document) is not dict or not _KEYS <= set(document) <= expected:
         raise InvalidDocument("the document", "its tables are not those of its schema")
     for key, kind in _TABLES.items():
         if type(document[key]) is not kind:

@@ -41,7 +41,10 @@ SCHEMA = 2
 MIN_READER = 2
 """The lowest schema whose readers understand a document of `SCHEMA` that uses no feature flag."""
 
-FEATURES: frozenset[str] = frozenset()
+SYMBOLIC_SHAPES = "symbolic-shapes"
+"""Feature flag of archives with symbolic sizes, expressions and shape environments."""
+
+FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES})
 """Feature flags that this release understands."""
 
 DOCUMENT = "document"
@@ -70,6 +73,8 @@ VALUE_TAGS = frozenset(
         "name",
         # rows of tables
         "shared", "value", "text", "target", "tensor", "fake", "module", "graph", "node",
+        # symbolic shapes (a feature flag)
+        "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key",
         # a place in a call pattern that takes the next operand
         "hole",
     }

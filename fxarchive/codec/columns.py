@@ -150,7 +150,8 @@ _SHALLOW: dict[Any, Any] = {list: list.copy, dict: dict.copy, OrderedDict: Order
 _CONSTANT_TAGS = frozenset(
     {"text", "complex", "range", "ellipsis", "notimplemented", "dtype", "device", "layout", "memory_format",
     "qscheme", "name",
-     "target", "enum", "fake", "tensor", "shared", "module", "graph", "node"}
+     "target", "enum", "fake", "tensor", "shared", "module", "graph", "node",
+     "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key"}
 )  # fmt: skip
 _NESTING_TAGS = frozenset({"tuple", "size", "frozenset", "slice"})
 

@@ -1,7 +1,7 @@
 """What a FakeTensor looks like: the rows of `descriptions`, and how to build one from its description.
 
 A row is ``[dtype, device, size, stride or None if contiguous]`` and, where something is out of the
-ordinary, a dict of it. An element of size and stride is an integer.
+ordinary, a dict of it. An element of size and stride is an integer, or a symbolic number (`symbolic_fakes`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from fxarchive.codec import symbolic_fakes
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.geometry import (
@@ -58,6 +59,8 @@ class Description:
     flags: frozenset[str] = frozenset()
     sparse: dict[str, Any] | None = None
     state: dict[str, Any] = field(default_factory=dict)
+    environment: int | None = None
+    """Row of the environment of the symbols in its numbers; None if all are integers."""
 
     @property
     def requires_grad(self) -> bool:
@@ -74,6 +77,8 @@ class Description:
     @property
     def is_simple(self) -> bool:
         """Whether `torch.empty_strided` makes all of its meta tensor."""
+        if self.environment is not None:
+            return False
         return not (self.sparse or self.offset or self.nbytes is not None or self.flags & UNUSUAL)
 
     @property
@@ -133,12 +138,12 @@ def _intern(enc: Encoder, entry: list[Any], described: dict[Any, int]) -> int:
 def _entry(enc: Encoder, fake: Any, nbytes: int | None) -> list[Any]:
     if fake.layout is not torch.strided or fake.is_quantized:
         raise Refused.because(f"a FakeTensor of layout {fake.layout} and {fake.dtype} cannot be kept")
-    size: list[Any] = [n if type(n) is int else enc.value(n) for n in fake.shape]
-    stride: list[Any] = [n if type(n) is int else enc.value(n) for n in fake.stride()]
-    offset = fake.storage_offset()
+    if symbolic_fakes.has_symbols(fake, nbytes):
+        return _finish(enc, fake, *symbolic_fakes.encode_numbers(enc, fake, nbytes))
+    size, stride, offset = list(fake.shape), list(fake.stride()), fake.storage_offset()
     others: dict[str, Any] = {}
     if offset:
-        others["offset"] = offset if type(offset) is int else enc.value(offset)
+        others["offset"] = offset
     entry = _finish(enc, fake, size, None if stride == contiguous_strides(size) else stride, others)
     needed = needed_bytes(entry)
     if nbytes is not None and nbytes != needed:
@@ -151,9 +156,11 @@ def _entry(enc: Encoder, fake: Any, nbytes: int | None) -> list[Any]:
 
 
 def needed_bytes(entry: list[Any]) -> int:
-    """Return the bytes of storage that a row of `descriptions`, strided, needs."""
+    """Return the bytes of storage that a row of `descriptions`, strided, needs; 0 if they are symbolic."""
     size, stride = entry[2], entry[3]
     offset = entry[4].get("offset", 0) if len(entry) == 5 else 0
+    if list in map(type, (*size, *(stride or ()), offset)):
+        return 0
     if stride is None:
         stride = contiguous_strides(size)
     itemsize: int = CONSTANTS["dtype"][entry[0]].itemsize
@@ -164,6 +171,10 @@ def encode_sparse(enc: Encoder, fake: Any, described: dict[Any, int]) -> int:
     """Return the row that describes a sparse ``fake``; its parts have no elements that could be kept."""
     if fake.is_nested or fake.layout not in LAYOUTS or fake.layout is torch.strided:
         raise Refused.because(f"a FakeTensor of layout {fake.layout} without a storage cannot be kept")
+    if not all(type(n) is int for n in (*fake.shape, fake._nnz())):
+        raise Refused.because(
+            "a sparse FakeTensor with symbolic sizes cannot be kept; trace it with static ones"
+        )
     others: dict[str, Any] = {"layout": LAYOUTS[fake.layout], "nnz": fake._nnz(), "dense": fake.dense_dim()}
     if fake.layout is torch.sparse_coo:
         if fake.is_coalesced():
@@ -175,8 +186,7 @@ def encode_sparse(enc: Encoder, fake: Any, described: dict[Any, int]) -> int:
         if fake.layout in (torch.sparse_bsr, torch.sparse_bsc):
             batch = index.ndim - 1
             others["block"] = list(values.shape[batch + 1 : batch + 3])
-    size = [n if type(n) is int else enc.value(n) for n in fake.shape]
-    return _intern(enc, _finish(enc, fake, size, None, others), described)
+    return _intern(enc, _finish(enc, fake, list(fake.shape), None, others), described)
 
 
 def _finish(
@@ -215,13 +225,19 @@ def decode(dec: Decoder, entry: Any, where: str) -> Description:
     dtype = check_dtype(entry[0], where)
     if dtype in QUANTIZED:
         raise InvalidDocument(where, f"a FakeTensor cannot be of {dtype}")
-    size = check_integers(entry[2], "size", where)
-    stride = contiguous_strides(size) if entry[3] is None else check_integers(entry[3], "stride", where)
-    offset = check_integer(others.get("offset", 0), "offset", where)
-    needed = check_extent(size, stride, offset, dtype.itemsize, where)
-    nbytes = check_integer(others["nbytes"], "nbytes", where) if "nbytes" in others else None
-    if nbytes is not None and nbytes < needed:
-        raise InvalidDocument(where, f"it needs {needed} bytes and its storage has {nbytes}")
+    symbolic = symbolic_fakes.decode_numbers(dec, entry, others, where)
+    if symbolic is not None:
+        size, stride, offset, nbytes, environment = symbolic
+        needed = 0
+    else:
+        environment = None
+        size = check_integers(entry[2], "size", where)
+        stride = contiguous_strides(size) if entry[3] is None else check_integers(entry[3], "stride", where)
+        offset = check_integer(others.get("offset", 0), "offset", where)
+        needed = check_extent(size, stride, offset, dtype.itemsize, where)
+        nbytes = check_integer(others["nbytes"], "nbytes", where) if "nbytes" in others else None
+        if nbytes is not None and nbytes < needed:
+            raise InvalidDocument(where, f"it needs {needed} bytes and its storage has {nbytes}")
     flags = frozenset(name for name in FLAGS if check_flag(others, name, where))
     if "requires_grad" in flags and not (dtype.is_floating_point or dtype.is_complex):
         raise InvalidDocument(where, f"it requires a gradient and is of {dtype}")
@@ -235,7 +251,7 @@ def decode(dec: Decoder, entry: Any, where: str) -> Description:
     ):
         raise InvalidDocument(where, "a sparse FakeTensor has facts of a strided one")
     device, state = device_named(entry[1], where), _state(dec, others, where)
-    return Description(dtype, device, size, stride, offset, nbytes, needed, flags, sparse, state)
+    return Description(dtype, device, size, stride, offset, nbytes, needed, flags, sparse, state, environment)
 
 
 def _state(dec: Decoder, others: dict[str, Any], where: str) -> dict[str, Any]:
@@ -289,6 +305,12 @@ def _sparse_facts(others: dict[str, Any], size: list[int], where: str) -> dict[s
     return facts
 
 
+def is_beyond(description: Description, storage: Any) -> bool:
+    """Whether a description of integers needs more bytes than ``storage`` has; a symbolic size settles nothing."""
+    nbytes = storage.nbytes()
+    return type(nbytes) is int and description.needed > nbytes
+
+
 def build(description: Description, mode: Any, storage: Any = None, where: str = "a FakeTensor") -> Any:
     """Build a FakeTensor by its constructor.
 
@@ -302,7 +324,7 @@ def build(description: Description, mode: Any, storage: Any = None, where: str =
         InvalidDocument: the storage is too small, or torch refuses.
     """
     d = description
-    if storage is not None and d.needed > storage.nbytes():
+    if storage is not None and is_beyond(d, storage):
         raise InvalidDocument(
             where, f"it needs {d.needed} bytes and the storage that it shares has {storage.nbytes()}"
         )
@@ -333,6 +355,8 @@ def finish(fake: Any, description: Description) -> None:
 def _meta_tensor(d: Description, storage: Any) -> torch.Tensor:
     if d.sparse is not None:
         return _sparse_meta_tensor(d, d.sparse)
+    if d.environment is not None:
+        return symbolic_fakes.meta_tensor(d.dtype, d.size, d.stride, d.offset, d.nbytes, storage)
     if storage is None:
         if not d.offset and d.nbytes is None:
             return torch.empty_strided(d.size, d.stride, dtype=d.dtype, device=META)

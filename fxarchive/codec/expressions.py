@@ -22,11 +22,8 @@ from fxarchive.codec.bounds import OutOfBounds
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.functions import CONSTANTS, FUNCTIONS, Signature, build, name_of_function
-from fxarchive.document import Value
+from fxarchive.document import SYMBOLIC_SHAPES, Value
 from fxarchive.errors import InvalidDocument, MissingOperator, Problem
-
-FEATURE = "symbolic-shapes"
-"""The feature flag of archives that hold a ``symbolic`` table."""
 
 ASSUMPTIONS = frozenset(
     {
@@ -75,7 +72,7 @@ def tables(enc: Encoder) -> Tables:
             "expressions": found.expressions,
             "environments": found.environments,
         }
-        enc.features.add(FEATURE)
+        enc.features.add(SYMBOLIC_SHAPES)
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from fxarchive.codec import descriptions
+from fxarchive.codec import descriptions, symbolic_fakes, symbols
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.descriptions import Description
 from fxarchive.codec.encoder import Encoder, Refused
@@ -26,7 +26,7 @@ from fxarchive.codec.tensors import decode_attributes, encode_attributes, row_of
 from fxarchive.document import Value
 from fxarchive.errors import InvalidDocument
 
-EXTRAS = ("storage", "base", "constant", "grad", "attributes")
+EXTRAS = ("storage", "base", "constant", "grad", "attributes", "environment")
 """Columns ``[rows, values]`` of the FakeTensors that have one."""
 
 
@@ -49,6 +49,7 @@ class FakeTable:
         self.state_length = len(state_of_fakes())
         self.device = "_fake_device" if "_fake_device" in state_of_fakes() else "fake_device"
         self.alive: list[Any] = []
+        enc.at_end(self._note_environments)
 
     def add(self, fake: Any) -> int:
         """Give ``fake`` a row."""
@@ -84,7 +85,7 @@ class FakeTable:
             )
             if owner is None:
                 self.owners[address] = len(self.description)
-            elif self._needed(description) > storage.nbytes():
+            elif self._is_beyond(description, storage.nbytes()):
                 raise Refused.because("it needs more bytes than its storage has; resize the storage back")
         row = self.rows[id(fake)] = len(self.description)
         self.description.append(description)
@@ -97,6 +98,19 @@ class FakeTable:
             self._encode_extras(fake, row, grad)
         return row
 
+    def _note_environments(self) -> None:
+        """Note which static FakeTensors are in the mode of a later environment than the first."""
+        rows = symbols.environment_rows(self.enc)
+        if len(rows) < 2:
+            return
+        for row, fake in enumerate(self.alive):
+            environment = rows.get(id(fake.fake_mode.shape_env), 0)
+            if environment and not symbolic_fakes.is_symbolic(self._entry(row)):
+                self._put("environment", row, environment)
+
+    def _entry(self, row: int) -> Any:
+        return self.enc.document["descriptions"][self.description[row]]
+
     def row(self, fake: Any) -> int:
         """Return the row of ``fake``, whose type is checked here."""
         if type(fake) is not FakeTensor:
@@ -105,6 +119,10 @@ class FakeTable:
             )
         found = self.rows.get(id(fake))
         return self.add(fake) if found is None else found
+
+    def _is_beyond(self, description: int, nbytes: Any) -> bool:
+        """Whether a FakeTensor needs more than the storage of another has; a symbolic size settles nothing."""
+        return type(nbytes) is int and self._needed(description) > nbytes
 
     def _needed(self, description: int) -> int:
         needed = self.needed.get(description)
@@ -147,9 +165,9 @@ def encode_fake(enc: Encoder, fake: Any) -> Value:
     Raises:
         Refused: it has sizes that are symbols, or something on it cannot be kept.
     """
-    table: FakeTable | None = enc.__dict__.get("_fakes")
+    table: FakeTable | None = enc.state.get("fakes")
     if table is None:
-        table = enc.__dict__["_fakes"] = FakeTable(enc)
+        table = enc.state["fakes"] = FakeTable(enc)
     row = table.rows.get(id(fake))
     return ["fake", table.add(fake) if row is None else row]
 
@@ -197,11 +215,9 @@ class FakeReader:
         self.special = frozenset().union(*self.extras.values())
         self.known: dict[int, Any] = dec.objects.setdefault("fakes", {})
         self.makers: dict[int, Callable[[], Any]] = {}
-        self.wrappers: dict[int, Callable[[torch.Tensor], Any]] = {}
+        self.wrappers: dict[tuple[int, int], Callable[[torch.Tensor], Any]] = {}
         self.described: dict[int, Description] = {}
-        if dec.fake_mode is None:
-            dec.fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
-        self.mode = dec.fake_mode
+        self.mode = symbols.fake_mode(dec)
 
     @staticmethod
     def _rows_of(where: str, rows: Any, count: int) -> list[int]:
@@ -216,10 +232,15 @@ class FakeReader:
     def fakes(self, rows: Any) -> list[Any]:
         """Return the FakeTensors of ``rows``."""
         self._rows_of("a column of FakeTensors", rows, len(self.description))
-        if torch.is_inference_mode_enabled():
-            with torch.inference_mode(False):
+        if torch.is_inference_mode_enabled() or symbols.has_symbols(self.dec):
+            with torch.inference_mode(False), symbols.restoring(self.dec):
                 return self._fakes(rows)
         return self._fakes(rows)
+
+    def _mode(self, description: Description, noted: Any = None) -> Any:
+        """Return the mode for FakeTensors of a description: each environment of symbols has one."""
+        environment = noted if description.environment is None else description.environment
+        return self.mode if environment is None else symbols.fake_mode(self.dec, environment)
 
     def _fakes(self, rows: list[int]) -> list[Any]:
         known, makers, description, special = self.known, self.makers, self.description, self.special
@@ -247,7 +268,7 @@ class FakeReader:
     def _first(self, at: int) -> Any:
         """Build the first FakeTensor of a description, and settle how the others are made."""
         description = self.describe(at)
-        mode = self.mode
+        mode = self._mode(description)
 
         def official() -> Any:
             return descriptions.build(description, mode)
@@ -270,7 +291,7 @@ class FakeReader:
         description = self.describe(self.description[row])
         if "base" in extras:
             base = self._earlier(row, extras["base"], where)
-            fake = view_of(base, description, self.mode, where)
+            fake = view_of(base, description, base.fake_mode, where)
         elif "storage" in extras:
             owner = self._earlier(row, extras["storage"], where)
             if description.sparse is not None:
@@ -279,26 +300,26 @@ class FakeReader:
                 storage = owner.untyped_storage()
             except (NotImplementedError, RuntimeError):
                 raise InvalidDocument(where, "it shares the storage of a FakeTensor that has none") from None
-            fake = self._sharing(self.description[row], description, storage, where)
+            fake = self._sharing(self.description[row], description, storage, owner.fake_mode, where)
         else:
-            fake = descriptions.build(description, self.mode)
+            fake = descriptions.build(description, self._mode(description, extras.get("environment")))
         if "constant" in extras:
             fake.constant = self._constant(extras["constant"], fake, where)
             # so that an operator that writes to it makes FakeTensors forget the constant
-            self.mode.fake_tensor_converter.add_constant_storage_mapping(fake)
+            fake.fake_mode.fake_tensor_converter.add_constant_storage_mapping(fake)
         if "grad" in extras or "attributes" in extras:
             self.dec.later(lambda: self._fill(fake, extras, where))
         return fake
 
-    def _sharing(self, at: int, description: Description, storage: Any, where: str) -> Any:
+    def _sharing(self, at: int, description: Description, storage: Any, mode: Any, where: str) -> Any:
         """Build one over the storage of another, the second and later of a description by the shortcut."""
-        wrap = self.wrappers.get(at)
-        if wrap is None or description.needed > storage.nbytes():
-            fake = descriptions.build(description, self.mode, storage, where)
+        wrap = self.wrappers.get((at, id(mode)))
+        if wrap is None or descriptions.is_beyond(description, storage):
+            fake = descriptions.build(description, mode, storage, where)
             if description.is_bare:
-                wrap = fast.wrapper(fake, self.mode, description.requires_grad)
+                wrap = fast.wrapper(fake, mode, description.requires_grad)
                 if wrap is not None:
-                    self.wrappers[at] = wrap
+                    self.wrappers[at, id(mode)] = wrap
             return fake
         d = description
         return wrap(view(storage, d.dtype, d.size, d.stride, d.offset))

@@ -12,6 +12,7 @@ from fxarchive.codec import (
     graphs,
     modules,
     operators,
+    symbols,
     tensors,
     treespecs,
     type_hints,
@@ -21,7 +22,19 @@ from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder
 from fxarchive.document import VALUE_TAGS, Value
 
-FAMILIES = (fakes, tensors, values, treespecs, operators, type_hints, graphs, columns, graph_modules, modules)
+FAMILIES = (
+    symbols,
+    fakes,
+    tensors,
+    values,
+    treespecs,
+    operators,
+    type_hints,
+    graphs,
+    columns,
+    graph_modules,
+    modules,
+)
 """In the order in which their predicates are tried."""
 
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {

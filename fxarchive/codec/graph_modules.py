@@ -69,9 +69,8 @@ def reference() -> Reference:
 def kept_names() -> frozenset[str]:
     """Return every name under which torch itself keeps something in a GraphModule or in its own class."""
     known = reference()
-    return frozenset(
-        {"_graph", "_prologue_start", "shape_env", *known.generated, *known.initial, *known.class_names}
-    )
+    names = {"_graph", "_prologue_start", *known.generated, *known.initial, *known.class_names}
+    return frozenset(names - {"shape_env"})  # a ShapeEnv is kept as an attribute is
 
 
 # encoding
@@ -136,15 +135,8 @@ def _covered(held: dict[str, Any], graph: Graph, problems: list[Problem]) -> fro
     if isinstance(graph._codegen, _PyTreeCodeGen):
         covered.update(_SPECS)  # recompile takes them from the codegen
     for name, value in held.items():
-        if name == "shape_env":
+        if name == "shape_env" and value is None:
             covered.add(name)
-            if value is not None:
-                problems.append(
-                    Problem(
-                        ".shape_env",
-                        "a ShapeEnv (symbolic shapes) cannot be kept yet; trace with static shapes",
-                    )
-                )
         elif name in known.initial and name not in covered:
             first = known.initial[name]
             if type(value) is type(first) and value == first:

@@ -35,6 +35,12 @@ def encode_shape_env(enc: Encoder, env: Any) -> int:
     return row
 
 
+def environment_rows(enc: Encoder) -> dict[int, int]:
+    """Return id of a ShapeEnv -> its row in ``environments``."""
+    rows = tables(enc).rows
+    return {key[1]: row for key, row in rows.items() if key[0] == "environment"}
+
+
 def encode_shape_env_value(enc: Encoder, env: Any) -> Value:
     return ["shape_env", encode_shape_env(enc, env)]
 

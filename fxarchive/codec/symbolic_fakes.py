@@ -35,6 +35,13 @@ def has_symbols(fake: Any, nbytes: Any) -> bool:
     return not all([type(number) is int or number is None for number in numbers])
 
 
+def is_symbolic(entry: list[Any]) -> bool:
+    """Whether a row of `descriptions`, as it was encoded, has a symbolic number."""
+    others = entry[4] if len(entry) == 5 else {}
+    numbers = (*entry[2], *(entry[3] or ()), others.get("offset"), others.get("nbytes"))
+    return any([type(number) is list for number in numbers])
+
+
 def encode_numbers(enc: Encoder, fake: Any, nbytes: Any) -> tuple[list[Value], list[Value], dict[str, Value]]:
     """Return size, stride, and the other numbers of a strided ``fake``, for a row of `descriptions`."""
     size = [enc.value(number) for number in fake.shape]

@@ -125,12 +125,8 @@ def _symbolic(dec: Decoder, tagged: Value) -> Any:
         raise InvalidDocument(where, "it is not an environment, an expression and a hint")
     _, environment, row, hint = tagged[:4]
     constant = tagged[4] if len(tagged) == 5 else None
-    numbers: list[Any] = [hint, constant]
-    for number in numbers:
-        if number is not None and (
-            type(number) is not kind or (kind is int and number.bit_length() > INTEGER_BITS)
-        ):
-            raise InvalidDocument(where, f"{number!r:.40} is not a number of its kind")
+    for number in (hint, constant):
+        _check_number(number, kind, where)
     if environment is None:
         if row is not None or hint is None:
             raise InvalidDocument(where, "a constant is a number alone")
@@ -139,6 +135,13 @@ def _symbolic(dec: Decoder, tagged: Value) -> Any:
     if not isinstance(expression, Boolean if kind is bool else sympy.Expr):
         raise InvalidDocument(where, f"expression {row} is not of its kind")
     return cls(sym_node_of(expression, decode_shape_env(dec, environment), kind, hint, constant))
+
+
+def _check_number(number: Any, kind: type, where: str) -> None:
+    if number is not None and type(number) is not kind:
+        raise InvalidDocument(where, f"{number!r:.40} is not a number of its kind")
+    if type(number) is int and number.bit_length() > INTEGER_BITS:
+        raise InvalidDocument(where, f"it holds an integer of more than {INTEGER_BITS} bits")
 
 
 def decode_value_range(dec: Decoder, tagged: Value) -> Any:

@@ -42,6 +42,15 @@ def decode_symbolic(dec: Decoder, tagged: Value) -> Any:
     return symbolic_values.DECODE[tagged[0]](dec, tagged)
 
 
+def environment_rows(enc: Encoder) -> dict[int, int]:
+    """Return id of a ShapeEnv -> its row, for those that have one."""
+    if "symbolic" not in enc.document:
+        return {}
+    from fxarchive.codec import shape_envs
+
+    return shape_envs.environment_rows(enc)
+
+
 def has_symbols(dec: Decoder) -> bool:
     """Whether the document has symbolic tables."""
     return "symbolic" in dec.document

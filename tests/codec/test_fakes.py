@@ -410,11 +410,6 @@ def hooked() -> Any:
     return value
 
 
-def symbolic() -> Any:
-    mode = FakeTensorMode(shape_env=ShapeEnv())
-    return mode.from_tensor(torch.ones(3, 4))
-
-
 def shrunk() -> Any:
     value = fake(FakeTensorMode(), 100)
     value.untyped_storage().resize_(8)
@@ -425,7 +420,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "real tensor": (with_real_tensor, "real_tensor"),
     "hook": (hooked, "hooks"),
     "retained gradient": (retaining, r"retains|hooks"),
-    "symbolic": (symbolic, "SymInt"),
     "storage too small": (shrunk, "8 bytes of the 400"),
     "attribute": (lambda: setattr(t := fake(FakeTensorMode(), 1), "code", lambda: 1) or t, r"\.code"),
 }
