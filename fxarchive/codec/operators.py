@@ -191,7 +191,7 @@ def _resolve_packet(dec: Decoder, record: list[Any], changed: list[Problem]) -> 
 def _packet(name: str, module: str | None) -> OpOverloadPacket:
     namespace, _, base = name.partition("::")
     packet = None
-    if namespace.isidentifier() and base.isidentifier() and not base.startswith("__"):
+    if namespace.isidentifier() and base.isidentifier():
         packet = getattr(getattr(torch.ops, namespace), base, None)
     if not isinstance(packet, OpOverloadPacket):
         if module is not None:

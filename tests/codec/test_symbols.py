@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -627,3 +629,15 @@ def test_an_unhashable_value_is_refused_by_the_codec() -> None:
     document["root"] = ["symint", 0, [0], 5]
     with pytest.raises(InvalidDocument):
         decode(document)
+
+
+def test_graphs_of_static_shapes_do_without_sympy() -> None:
+    """Importing sympy and torch's symbolic shapes takes longer than loading such a graph."""
+    script = """
+import sys, torch, fxarchive
+graph = torch.fx.symbolic_trace(torch.nn.Linear(2, 3))
+fxarchive.loads(fxarchive.dumps(graph))
+print([name for name in ("sympy", "torch.fx.experimental.symbolic_shapes") if name in sys.modules])
+"""
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"

@@ -72,7 +72,7 @@ ANNOTATIONS = [
 FUNCTIONS = [
     torch.relu, torch.nn.functional.relu, torch._C._nn.gelu, len, getattr, math.sqrt,
     torch.ops.aten.add.Tensor, torch.ops.aten.relu.default,
-    torch.ops.aten.add, torch.ops.higher_order.cond, torch.Tensor.view,
+    torch.ops.aten.add, torch.ops.aten.__and__.Tensor, torch.ops.higher_order.cond, torch.Tensor.view,
 ]  # fmt: skip
 
 
