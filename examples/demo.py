@@ -86,7 +86,12 @@ def run(folder: Path, options: argparse.Namespace) -> int:
     print("\n" + "\n".join("    " + line for line in ended.stdout.splitlines()) + "\n")
 
     ours, seconds = timed(lambda: second_process("fxarchive", archive, expected))
-    step(5, "load", "in a second process, called with the same input (process and imports included)", seconds)
+    step(
+        5,
+        "load",
+        "in a second process, called with the same input (time includes starting Python and torch)",
+        seconds,
+    )
 
     _, pickle_seconds = timed(
         lambda: pickled.write_bytes(GraphPickler.dumps(graph, Options(ops_filter=None)))
