@@ -64,13 +64,13 @@ def save(
         obj: a `torch.fx.GraphModule`, or any tree of supported values (dicts, lists, tensors, ...) that holds some.
         path: a path, an open binary file (written forward only), or an fsspec URL such as ``memory://g.fxa``.
         metadata: plain values of your own, shown by `inspect`; keys are strings.
-        example_inputs: a tuple of positional arguments or a mapping of keyword arguments. They are stored
-        with the
-            outputs that ``obj`` computes from them now, so that ``verify(path, run=True)`` can replay it.
+        example_inputs: a tuple of positional arguments or a mapping of keyword arguments. They are stored with
+            the outputs that a copy of ``obj`` computes from them now, so that ``verify(path, run=True)`` can
+            replay it; ``obj`` and the inputs stay as they are. Not with ``weights="omit"``, which leaves nothing
+            to replay.
         weights: "raw" so that loading maps them, "zstd" for a smaller file, "omit" for the structure alone.
-        on_unsupported: "drop" leaves out metadata that cannot be kept and reports it; anything else that
-        cannot be kept
-            is an error in both cases.
+        on_unsupported: "drop" leaves out metadata that cannot be kept and reports it; anything else that cannot
+            be kept is an error in both cases.
 
     Returns:
         The identity, the size and what was dropped.
@@ -79,6 +79,8 @@ def save(
         UnsupportedValue: something cannot be kept; the message lists every path. Nothing is written.
         StoreError: the path cannot be written (it also is an `OSError`).
         TooLarge: the graph is over a limit of the format (spec/limits.md).
+        TypeError, ValueError: an argument is not one of those above. What ``obj`` itself raises on the
+            example inputs is passed on.
 
     >>> import torch, fxarchive
     >>> gm = torch.fx.symbolic_trace(torch.nn.Linear(2, 3))
@@ -90,6 +92,12 @@ def save(
         raise ValueError(f"weights is {weights!r}; it must be 'raw', 'zstd' or 'omit'.")
     if on_unsupported not in ("error", "drop"):
         raise ValueError(f"on_unsupported is {on_unsupported!r}; it must be 'error' or 'drop'.")
+    if weights == "omit" and example_inputs is not None:
+        raise ValueError(
+            "example_inputs cannot be replayed without weights; save with weights='raw' or 'zstd'."
+        )
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata is a {type(metadata).__qualname__}; give a mapping with str keys.")
     from fxarchive import codec
     from fxarchive.codec.replay import examples_of
     from fxarchive.codec.storages import chunks
@@ -142,11 +150,12 @@ def load(
             `inspect` prints them; import the modules that define them first.
         device: where real tensors go; None for where they were.
         fake_mode: the FakeTensorMode that FakeTensors join; None for a new one.
-        mmap: map raw weights from a local file instead of reading them; pages are private, so that writing
-        to a
-            weight never changes the file.
+        mmap: map raw weights from a local file instead of reading them; pages are private, so that writing to
+            a weight never changes the file.
         verify: "graph" checks everything but large weights against its digest; "all" checks them too.
-        state_dict: weights for an archive that was saved with ``weights="omit"``, by their names in the root module.
+        state_dict: weights for an archive that was saved with ``weights="omit"``, by their names in the root
+            module. The tensors are used as they are, without a copy; weights that were tied stay tied, and one
+            of their names is enough.
         limits: bounds on what the file may ask for.
 
     Returns:
@@ -158,6 +167,10 @@ def load(
         this release.
         ForbiddenName, UntrustedNames: the file asks for what it may not have.
         MissingOperator, IncompatibleOperator: the running torch lacks what the graph calls.
+        MissingDevice: tensors belong on a device that this machine lacks; pass ``device=``.
+        FakeModeConflict: ``fake_mode`` cannot take the symbols of the archive.
+        TypeError, ValueError: an argument is not one of those above, or ``state_dict`` does not fit: the
+            archive holds no module at its root, or names or shapes differ.
 
     >>> import torch, fxarchive
     >>> report = fxarchive.save({"graph": torch.fx.symbolic_trace(torch.nn.ReLU())}, "memory://tree.fxa")
@@ -166,47 +179,42 @@ def load(
     """
     if verify not in ("graph", "all"):
         raise ValueError(f"verify is {verify!r}; it must be 'graph' or 'all'.")
+    options: dict[str, Any] = {
+        "trust": _names(trust),
+        "device": _device(device),
+        "fake_mode": _mode(fake_mode),
+    }
     with store.open_read(path) as file:
         archive = container.open_archive(file, schema=SCHEMA, features=FEATURES, limits=limits)
-        obj = decode_archive(
-            archive,
-            trust=trust,
-            device=device,
-            fake_mode=fake_mode,
-            mmap=mmap,
-            verify_all=verify == "all",
-            limits=limits,
-        )
+        obj = decode_archive(archive, mmap=mmap, verify_all=verify == "all", limits=limits, **options)
     if state_dict is not None:
-        obj.load_state_dict(state_dict, assign=True)
+        _fill(obj, state_dict)
     return obj
 
 
 def decode_archive(
     archive: Archive,
     *,
-    trust: Iterable[str] = (),
-    device: torch.device | str | None = None,
+    trust: frozenset[str] = frozenset(),
+    device: torch.device | None = None,
     fake_mode: FakeTensorMode | None = None,
     mmap: bool = True,
     verify_all: bool = False,
     examples: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Any:
-    """Return what an open archive holds; with ``examples`` a pair of it and of its example inputs and
-    outputs."""
+    """Return what an open archive holds; with ``examples`` a pair of it and of its example inputs and outputs."""
     if verify_all:
         archive.check_all()
-    trusted = frozenset([trust] if isinstance(trust, str) else trust)
     document = read_document(archive, limits)
-    audit(document, trust=trusted, features=archive.header.features)
+    audit(document, trust=trust, features=archive.header.features)
 
     from fxarchive import codec
 
     return codec.decode(
         document,
         _Sections(archive, mmap),
-        trust=trusted,
+        trust=trust,
         device=device,
         fake_mode=fake_mode,
         examples=examples,
@@ -301,3 +309,75 @@ def _kind(obj: Any) -> str:
     if isinstance(obj, torch.fx.GraphModule):
         return "GraphModule"
     return type(obj).__qualname__[:100].encode("ascii", "replace").decode()
+
+
+def _names(trust: Iterable[str]) -> frozenset[str]:
+    names = [trust] if isinstance(trust, str) else list(trust) if isinstance(trust, Iterable) else [trust]
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"trust holds {name!r:.80}; give qualified names such as 'package.module.Class'.")
+    return frozenset(names)
+
+
+def _device(device: torch.device | str | None) -> torch.device | None:
+    if device is None:
+        return None
+    import torch
+
+    if not isinstance(device, str | torch.device):
+        raise TypeError(f"device is {device!r:.80}; give a torch.device or its name, such as 'cpu'.")
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise ValueError(
+            f"device is {device!r:.80}, which torch {torch.__version__} does not know."
+        ) from None
+
+
+def _mode(fake_mode: FakeTensorMode | None) -> FakeTensorMode | None:
+    if fake_mode is not None:
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        if not isinstance(fake_mode, FakeTensorMode):
+            raise TypeError(f"fake_mode is {fake_mode!r:.80}; give a FakeTensorMode.")
+    return fake_mode
+
+
+def _fill(obj: Any, state_dict: Mapping[str, torch.Tensor]) -> None:
+    """Put ``state_dict`` into the module ``obj``; what was one tensor under several names stays one."""
+    import torch
+
+    if not isinstance(obj, torch.nn.Module):
+        raise ValueError(
+            f"state_dict fills a module, and the archive holds a {type(obj).__qualname__}; load it without "
+            "state_dict and fill the modules in it."
+        )
+    known = obj.state_dict(keep_vars=True)
+    ties: dict[int, list[str]] = {}
+    for name, tensor in known.items():
+        if isinstance(tensor, torch.Tensor):
+            ties.setdefault(id(tensor), []).append(name)
+    given = dict(state_dict)
+    for names in ties.values():
+        held = [given[name] for name in names if name in given]
+        if len(names) > 1 and held:
+            if not all(torch.equal(held[0], other) for other in held[1:]):
+                raise ValueError(f"state_dict has different tensors for {', '.join(names)}, which are tied.")
+            given.update(dict.fromkeys(names, held[0]))
+    try:
+        obj.load_state_dict(given, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"state_dict does not fit: {' '.join(str(error).split())}") from None
+    for first, *others in ties.values():
+        for name in others:
+            _assign(obj, name, _get(obj, first))
+
+
+def _get(module: Any, name: str) -> Any:
+    path, _, last = name.rpartition(".")
+    return getattr(module.get_submodule(path), last)
+
+
+def _assign(module: Any, name: str, tensor: Any) -> None:
+    path, _, last = name.rpartition(".")
+    setattr(module.get_submodule(path), last, tensor)

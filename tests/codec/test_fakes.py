@@ -339,6 +339,8 @@ def test_operators_treat_copies_as_they_treat_the_official_ones() -> None:
             assert outcome(call, loaded[at]) == outcome(call, official)
 
 
+# deepcopy asks every FakeTensor for its data pointer, and torch warns of that once a process
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 def test_thousands_of_copies_live_and_die_in_any_order() -> None:
     loaded, mode = many(10_000)
     storages = {t.untyped_storage()._cdata for t in loaded}

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-import fxarchive
-
 from ..material import op_db
 from .round_trip import problems_of_round_trip
 
@@ -28,21 +26,6 @@ UNTRACED = {
     "real": UNTRACED_IN_BOTH | {"item", "nn.functional.one_hot", "sparse.mm.reduce", "sparse.sampled_addmm"},
     "fake": UNTRACED_IN_BOTH
     | {"linalg.lstsq", "linalg.lstsq.grad_oriented", "nn.functional.ctc_loss", "tensor_split"},
-}
-
-# Operators whose first samples have sizes known only when they run, so that their graphs hold symbols.
-SYMBOLIC = {
-    *(
-        "item",
-        "combinations",
-        "masked_select",
-        "narrow",
-        "unique",
-        "unique_consecutive",
-        "bincount",
-        "nonzero",
-    ),
-    "argwhere",
 }
 
 # Operators whose results are whatever the memory held.
@@ -66,29 +49,11 @@ def test_operators_come_back_exact(chunk: Sequence[Any], mode: str) -> None:
         for found in op_db.traced(operator, modes=(mode,)):
             if isinstance(found, op_db.Refused):
                 continue
-            if op_db.has_symbols(found.graph_module):
-                assert name in SYMBOLIC
-                problems += problems_of_symbols(found)
-            else:
-                run = name not in UNINITIALISED
-                problems += problems_of_round_trip(found.name, found.graph_module, found.inputs, run=run)
+            run = name not in UNINITIALISED
+            problems += problems_of_round_trip(found.name, found.graph_module, found.inputs, run=run)
             tested.add(name)
     assert problems == [], "\n".join(problems)
     assert expected - tested == set(), "operators of which nothing was tested"
-
-
-def problems_of_symbols(found: op_db.Traced) -> list[str]:
-    """Symbolic sizes are refused by name until archives can hold them; nothing is dropped in silence."""
-    try:
-        fxarchive.dumps(found.graph_module)
-    except fxarchive.UnsupportedValue as error:
-        paths = [problem.path for problem in error.problems]
-        return (
-            []
-            if any("meta" in path for path in paths)
-            else [f"{found.name}: no path into metadata in {paths}"]
-        )
-    return [f"{found.name}: saved, although it holds symbols"]
 
 
 def test_the_database_is_all_there() -> None:
