@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "inspect": [],
     }
     with tempfile.TemporaryDirectory(prefix="fxarchive-bench-", dir=options.folder) as name:
-        folder = Path(name)
+        folder = Path(name).resolve()
         for workload in chosen:
             _say(f"{workload.name}: times")
             measured = _times(workload, folder, options)
@@ -124,7 +124,7 @@ def _inspect(workload: str, folder: Path) -> dict[str, Any]:
     wall = []
     for _ in range(INSPECT_REPEATS):
         before = time.perf_counter()
-        subprocess.run([*INSPECT, path], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*INSPECT, path], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         wall.append(time.perf_counter() - before)
     return {"workload": workload, "bytes": path.stat().st_size, "wall": wall}
 

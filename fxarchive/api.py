@@ -352,6 +352,10 @@ def _fill(obj: Any, state_dict: Mapping[str, torch.Tensor]) -> None:
             f"state_dict fills a module, and the archive holds a {type(obj).__qualname__}; load it without "
             "state_dict and fill the modules in it."
         )
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(
+            f"state_dict is a {type(state_dict).__qualname__}; give a mapping of names to tensors."
+        )
     known = obj.state_dict(keep_vars=True)
     ties: dict[int, list[str]] = {}
     for name, tensor in known.items():
@@ -361,7 +365,7 @@ def _fill(obj: Any, state_dict: Mapping[str, torch.Tensor]) -> None:
     for names in ties.values():
         held = [given[name] for name in names if name in given]
         if len(names) > 1 and held:
-            if not all(torch.equal(held[0], other) for other in held[1:]):
+            if not all([_same(held[0], other) for other in held[1:]]):
                 raise ValueError(f"state_dict has different tensors for {', '.join(names)}, which are tied.")
             given.update(dict.fromkeys(names, held[0]))
     try:
@@ -371,6 +375,14 @@ def _fill(obj: Any, state_dict: Mapping[str, torch.Tensor]) -> None:
     for first, *others in ties.values():
         for name in others:
             _assign(obj, name, _get(obj, first))
+
+
+def _same(left: torch.Tensor, right: torch.Tensor) -> bool:
+    import torch
+
+    if left is right or left.dtype != right.dtype or left.device != right.device:
+        return left is right
+    return left.is_meta or torch.equal(left, right)
 
 
 def _get(module: Any, name: str) -> Any:

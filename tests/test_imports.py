@@ -31,13 +31,13 @@ notation
 ports
 summary
 listing inspection
-codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve codec.bounds codec.functions
+codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve codec.symbolic.bounds codec.symbolic.functions
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.shape_env_names
-codec.operators codec.sources codec.expressions codec.treespecs codec.type_hints
-codec.values codec.records codec.shape_envs
-codec.geometry codec.restore
-codec.storages codec.history codec.symbolic_values
-codec.layouts codec.symbolic_fakes codec.symbols
+codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
+codec.values codec.symbolic.records codec.symbolic.shape_envs
+codec.geometry codec.symbolic.restore
+codec.storages codec.history codec.symbolic.values
+codec.layouts codec.symbolic.fakes codec.symbols
 codec.tensors codec.descriptions
 codec.fakes
 codec.columns
@@ -84,9 +84,9 @@ PERMITTED = {
     ("cli.main", "import_module"): "the verbs, from a table in the module itself",
     ("cli.verify", "import_module"): "what the user typed after --import",
     ("codec.resolve", "importlib.import_module"): "modules of listed names, in packages of a closed list",
-    ("codec.shape_envs", "sympy.sympify"): "a number, while saving: text never gets there",
-    ("codec.symbolic_values", "sympy.sympify"): "a number, while saving: text never gets there",
-    ("codec.sources", "ast.literal_eval"): "a literal of a bounded text: it builds values and calls nothing",
+    ("codec.symbolic.shape_envs", "sympy.sympify"): "a number, while saving: text never gets there",
+    ("codec.symbolic.values", "sympy.sympify"): "a number, while saving: text never gets there",
+    ("codec.symbolic.sources", "ast.literal_eval"): "a literal of a bounded text: it builds values and calls nothing",
     ("wire", "pickle.Unpickler"): "it finds no class, and the opcodes were checked before",
 }
 """Places that do one of these, with the reason why no file decides what it does."""

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from fxarchive.codec import symbolic_fakes
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.geometry import (
@@ -30,6 +29,7 @@ from fxarchive.codec.geometry import (
 from fxarchive.codec.history import add_history
 from fxarchive.codec.layouts import COMPRESSED, LAYOUTS, LAYOUTS_BY_NAME, QUANTIZED
 from fxarchive.codec.storages import META, device_named, new_storage, view
+from fxarchive.codec.symbolic import fakes as symbolic_fakes
 from fxarchive.codec.values import CONSTANTS
 from fxarchive.errors import InvalidDocument
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from fxarchive.codec import descriptions, symbolic_fakes, symbols
+from fxarchive.codec import descriptions, symbols
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.descriptions import Description
 from fxarchive.codec.encoder import Encoder, Refused
@@ -22,6 +22,7 @@ from fxarchive.codec.fast import fakes as fast
 from fxarchive.codec.geometry import reason
 from fxarchive.codec.history import add_history, check_view, view_of
 from fxarchive.codec.storages import view
+from fxarchive.codec.symbolic import fakes as symbolic_fakes
 from fxarchive.codec.tensors import decode_attributes, encode_attributes, row_of_tensor, tensor_of_row
 from fxarchive.document import Value
 from fxarchive.errors import InvalidDocument

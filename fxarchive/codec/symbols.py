@@ -1,6 +1,6 @@
 """Symbolic shapes as a family: who encodes and decodes what, without importing sympy before a value needs it.
 
-`symbolic_values`, `expressions`, `shape_envs` and `restore` do the work. They import sympy and torch's
+`fxarchive.codec.symbolic` does the work. They import sympy and torch's
 symbolic shapes, which take longer than loading a graph of static shapes does.
 """
 
@@ -31,13 +31,13 @@ def is_symbolic(value: Any) -> bool:
 
 
 def encode_symbolic(enc: Encoder, value: Any) -> Value:
-    from fxarchive.codec import symbolic_values
+    from fxarchive.codec.symbolic import values as symbolic_values
 
     return symbolic_values.encode(enc, value)
 
 
 def decode_symbolic(dec: Decoder, tagged: Value) -> Any:
-    from fxarchive.codec import symbolic_values
+    from fxarchive.codec.symbolic import values as symbolic_values
 
     return symbolic_values.DECODE[tagged[0]](dec, tagged)
 
@@ -46,7 +46,7 @@ def environment_rows(enc: Encoder) -> dict[int, int]:
     """Return id of a ShapeEnv -> its row, for those that have one."""
     if "symbolic" not in enc.document:
         return {}
-    from fxarchive.codec import shape_envs
+    from fxarchive.codec.symbolic import shape_envs
 
     return shape_envs.environment_rows(enc)
 
@@ -57,9 +57,9 @@ def has_symbols(dec: Decoder) -> bool:
 
 
 def fake_mode(dec: Decoder, environment: int | None = None) -> Any:
-    """Return the FakeTensorMode that FakeTensors join; see `fxarchive.codec.restore.fake_mode`."""
+    """Return the FakeTensorMode that FakeTensors join; see `fxarchive.codec.symbolic.restore.fake_mode`."""
     if has_symbols(dec):
-        from fxarchive.codec import restore
+        from fxarchive.codec.symbolic import restore
 
         return restore.fake_mode(dec, environment)
     if dec.fake_mode is None:
@@ -71,7 +71,7 @@ def restoring(dec: Decoder) -> AbstractContextManager[None]:
     """Return a context in which FakeTensors with symbolic sizes can be built without adding guards."""
     if not has_symbols(dec):
         return nullcontext()
-    from fxarchive.codec import restore
+    from fxarchive.codec.symbolic import restore
 
     return restore.restoring(dec)
 

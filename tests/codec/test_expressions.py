@@ -14,8 +14,8 @@ from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.singleton_int import SingletonInt
 from torch.utils._sympy.value_ranges import ValueRanges
 
-from fxarchive.codec import bounds
-from fxarchive.codec.functions import CONSTANTS, FUNCTIONS
+from fxarchive.codec.symbolic import bounds
+from fxarchive.codec.symbolic.functions import CONSTANTS, FUNCTIONS
 from fxarchive.errors import InvalidDocument, MissingOperator, UnsupportedValue
 
 from .symbolic_documents import again, decode, encode, of_rows

@@ -20,9 +20,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from torch.utils import _pytree as pytree
 
-from fxarchive.codec import restore, symbolic_values
 from fxarchive.codec.fast import shape_env_names as names
-from fxarchive.codec.symbolic_values import KEYS
+from fxarchive.codec.symbolic import restore
+from fxarchive.codec.symbolic import values as symbolic_values
+from fxarchive.codec.symbolic.values import KEYS
 from fxarchive.errors import FakeModeConflict, InvalidDocument, UnsupportedValue
 
 from ..compare import assert_same

@@ -18,14 +18,14 @@ from torch.fx.experimental.sym_node import SymNode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._sympy.value_ranges import ValueRanges
 
-from fxarchive.codec.bounds import INTEGER_BITS
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
-from fxarchive.codec.expressions import built, decode_expression, encode_expression, tables
 from fxarchive.codec.fast.shape_env_names import key_path_classes, sym_node_of
-from fxarchive.codec.records import value_range
-from fxarchive.codec.restore import decode_shape_env, decode_shape_env_value
-from fxarchive.codec.shape_envs import encode_shape_env, encode_shape_env_value
+from fxarchive.codec.symbolic.bounds import INTEGER_BITS
+from fxarchive.codec.symbolic.expressions import built, decode_expression, encode_expression, tables
+from fxarchive.codec.symbolic.records import value_range
+from fxarchive.codec.symbolic.restore import decode_shape_env, decode_shape_env_value
+from fxarchive.codec.symbolic.shape_envs import encode_shape_env, encode_shape_env_value
 from fxarchive.document import Value
 from fxarchive.errors import InvalidDocument
 

@@ -10,10 +10,10 @@ import sympy
 from sympy.logic.boolalg import Boolean, BooleanAtom
 from torch.utils._sympy.value_ranges import ValueRangeError, ValueRanges
 
-from fxarchive.codec import bounds
-from fxarchive.codec.bounds import OutOfBounds
-from fxarchive.codec.expressions import Built
-from fxarchive.codec.sources import SOURCE_LENGTH
+from fxarchive.codec.symbolic import bounds
+from fxarchive.codec.symbolic.bounds import OutOfBounds
+from fxarchive.codec.symbolic.expressions import Built
+from fxarchive.codec.symbolic.sources import SOURCE_LENGTH
 from fxarchive.errors import InvalidDocument
 
 MESSAGE_LENGTH = 65_536

@@ -17,11 +17,11 @@ import sympy
 import torch
 from sympy.logic.boolalg import Boolean
 
-from fxarchive.codec import bounds
-from fxarchive.codec.bounds import OutOfBounds
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
-from fxarchive.codec.functions import CONSTANTS, FUNCTIONS, Signature, build, name_of_function
+from fxarchive.codec.symbolic import bounds
+from fxarchive.codec.symbolic.bounds import OutOfBounds
+from fxarchive.codec.symbolic.functions import CONSTANTS, FUNCTIONS, Signature, build, name_of_function
 from fxarchive.document import SYMBOLIC_SHAPES, Value
 from fxarchive.errors import InvalidDocument, MissingOperator, Problem
 

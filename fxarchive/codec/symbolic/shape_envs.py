@@ -14,9 +14,9 @@ from typing import Any
 import sympy
 
 from fxarchive.codec.encoder import Encoder, Refused
-from fxarchive.codec.expressions import Tables, encode_expression, tables
 from fxarchive.codec.fast import shape_env_names as names
-from fxarchive.codec.sources import SOURCE_LENGTH, source_text
+from fxarchive.codec.symbolic.expressions import Tables, encode_expression, tables
+from fxarchive.codec.symbolic.sources import SOURCE_LENGTH, source_text
 from fxarchive.document import Value
 from fxarchive.errors import Problem
 

@@ -18,10 +18,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import RuntimeAssert, ShapeEnv, ValueRangesSLoc
 
 from fxarchive.codec.decoder import Decoder
-from fxarchive.codec.expressions import Built, built
 from fxarchive.codec.fast import shape_env_names as names
-from fxarchive.codec.records import Record, read_record
-from fxarchive.codec.sources import source_of_text, source_text
+from fxarchive.codec.symbolic.expressions import Built, built
+from fxarchive.codec.symbolic.records import Record, read_record
+from fxarchive.codec.symbolic.sources import source_of_text, source_text
 from fxarchive.document import Value
 from fxarchive.errors import FakeModeConflict, InvalidDocument
 
