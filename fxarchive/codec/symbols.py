@@ -1,7 +1,7 @@
 """Symbolic shapes as a family: who encodes and decodes what, without importing sympy before a value needs it.
 
-`fxarchive.codec.symbolic` does the work. They import sympy and torch's
-symbolic shapes, which take longer than loading a graph of static shapes does.
+`fxarchive.codec.symbolic` does the work. It imports sympy and torch's symbolic shapes, which takes longer than
+loading a graph of static shapes.
 """
 
 from __future__ import annotations
