@@ -11,7 +11,7 @@ from rich.table import Table
 from benchmarks.budgets import Verdict, middle, ratio
 from benchmarks.plan import OURS, PICKLER
 
-MIN_WIDTH = 150
+MIN_WIDTH = 165
 
 NOTES = """\
 save, load: wall seconds (CPU seconds). ready: until the loaded graph can be called, its code generated. call:

@@ -17,7 +17,7 @@ from benchmarks.subjects import Subject, build, smallest
 
 T = TypeVar("T")
 
-ENOUGH_SECONDS = 8.0
+ENOUGH_SECONDS = 6.0
 """A peer that has been measured for this long is not measured again: its medians are of fewer repeats."""
 
 

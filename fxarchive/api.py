@@ -5,11 +5,13 @@ torch is imported when the first object is saved or loaded, not before.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 from fxarchive import container, packing, store, wire
@@ -30,6 +32,9 @@ Target: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 SMALL_STORAGE = 64 * KIB
 """Storages of at most this many bytes are checked against their digest at every load: it costs nothing."""
+
+ALIGNMENT = 64
+"""Bytes; `codec.storages` copies what is not so aligned."""
 
 
 @dataclass(frozen=True)
@@ -291,9 +296,16 @@ class _Sections:
             if section.size <= SMALL_STORAGE:
                 self._archive.check(name)
             return mapped
-        buffer = memoryview(bytearray(section.size))
+        buffer = _aligned(section.size)
         self._archive.read_into(name, buffer)
         return buffer
+
+
+def _aligned(size: int) -> memoryview:
+    """Return zeroed memory that tensors can use where it is: torch wants a multiple of 64 as its address."""
+    memory = bytearray(size + ALIGNMENT - 1)
+    start = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % ALIGNMENT
+    return memoryview(memory)[start : start + size]
 
 
 def _writer() -> Writer:
@@ -374,7 +386,8 @@ def _fill(obj: Any, state_dict: Mapping[str, torch.Tensor]) -> None:
         raise ValueError(f"state_dict does not fit: {' '.join(str(error).split())}") from None
     for first, *others in ties.values():
         for name in others:
-            _assign(obj, name, _get(obj, first))
+            path, _, last = name.rpartition(".")
+            setattr(obj.get_submodule(path), last, attrgetter(first)(obj))
 
 
 def _same(left: torch.Tensor, right: torch.Tensor) -> bool:
@@ -383,13 +396,3 @@ def _same(left: torch.Tensor, right: torch.Tensor) -> bool:
     if left is right or left.dtype != right.dtype or left.device != right.device:
         return left is right
     return left.is_meta or torch.equal(left, right)
-
-
-def _get(module: Any, name: str) -> Any:
-    path, _, last = name.rpartition(".")
-    return getattr(module.get_submodule(path), last)
-
-
-def _assign(module: Any, name: str, tensor: Any) -> None:
-    path, _, last = name.rpartition(".")
-    setattr(module.get_submodule(path), last, tensor)

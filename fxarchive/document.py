@@ -132,6 +132,8 @@ class Module(TypedDict, total=False):
     """``[name, value, ...]``: everything else in the module's ``__dict__``, in order, flat."""
     graph: int
     """Row in `graphs`; a GraphModule has one."""
+    waits: bool
+    """Whether it is a lazy module of torch.nn that has not seen an input; left out when False."""
     owner: bool
     """Whether the graph's ``owning_module`` is this one; left out when True."""
     lazy: bool

@@ -5,13 +5,12 @@ The same rules hold for what is saved and for what a file asks to put into a mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from functools import cache
 from typing import Any
 
 import torch
 from torch.fx import GraphModule
-from torch.nn.modules.lazy import LazyModuleMixin
 
 from fxarchive.codec.encoder import Refused
 from fxarchive.codec.graph_modules import kept_names, refuse_subclass
@@ -70,10 +69,6 @@ def refuse_class(module: torch.nn.Module) -> None:
             "it is parametrized, so its class was made in this process; "
             "call torch.nn.utils.parametrize.remove_parametrizations first"
         )
-    if isinstance(module, LazyModuleMixin) and "_initialize_hook" in vars(module):
-        raise Refused.because(
-            "its parameters have no shape before its first call; call the model once with an input"
-        )
     for base in cls.__mro__:
         if base.__module__.startswith("torch.nn.") or base is object:
             continue  # torch's own only fill in what archives of old releases lack
@@ -90,9 +85,10 @@ def refuse_class(module: torch.nn.Module) -> None:
             )
 
 
-def hooks(held: dict[str, Any]) -> Iterator[Problem]:
+def hooks(held: dict[str, Any], own: Set[tuple[str, Any]]) -> Iterator[Problem]:
     """Find what a module keeps, has no place in a record and is not at its first value: the hooks.
 
+    ``own`` are hooks that the module's class registers by itself, as (attribute, key).
     Flags beside hooks (`_forward_hooks_with_kwargs` and the like) mean nothing without them: passed over.
     """
     known = {
@@ -108,13 +104,13 @@ def hooks(held: dict[str, Any]) -> Iterator[Problem]:
         if name in known or value == first:
             continue
         hooks = value if isinstance(value, dict) else {}
-        called = {key: hook for key, hook in hooks.items() if callable(hook)}
+        called = {key: hook for key, hook in hooks.items() if callable(hook) and (name, key) not in own}
         for key, hook in called.items():
             yield Problem(
                 f".{name}[{key!r}]",
                 f"the hook {_shown(hook)} is code and code is never stored; {_remedy(name, hook)}",
             )
-        if not called and not name.endswith(("_with_kwargs", "_always_called")):
+        if not hooks and not name.endswith(("_with_kwargs", "_always_called")):
             yield Problem(
                 f".{name}",
                 "torch.nn.Module keeps something here that fxarchive does not know; reset it first",

@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 from torch.fx import GraphModule
+from torch.nn.modules.lazy import LazyModuleMixin
 
+from fxarchive.codec import lazy_modules
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.graph_modules import (
@@ -73,8 +75,11 @@ def _fill_record(enc: Encoder, module: torch.nn.Module, path: str, record: dict[
     record["training"] = held.get("training")
     if held.get("_is_full_backward_hook") is not None:
         record["full_backward_hook"] = bool(held["_is_full_backward_hook"])
-    problems += hooks(held)
+    problems += hooks(held, frozenset(lazy_modules.own_hooks(module)))
     covered = frozenset(first_values())
+    if lazy_modules.waits(module):
+        record["waits"] = True
+        covered |= set(lazy_modules.HANDLES)
     if isinstance(module, GraphModule):
         covered |= encode_graph_module(enc, module, path, record, problems)
     if isinstance(module, torch.nn.RNNBase) and _is_derived(module):
@@ -251,6 +256,10 @@ def _fill(dec: Decoder, module: torch.nn.Module, where: str, record: dict[str, A
         fill_graph_module(dec, module, where, record)
     if isinstance(module, torch.nn.RNNBase) and "_flat_weights" not in held:
         _fill_rnn(held, where)
+    if "waits" in record:
+        if record["waits"] is not True or not isinstance(module, LazyModuleMixin):
+            raise InvalidDocument(where, "only a lazy module waits for its first input")
+        lazy_modules.make_wait(module)
 
 
 def _groups(where: str, record: dict[str, Any], key: str, size: int) -> Iterator[tuple[Any, ...]]:

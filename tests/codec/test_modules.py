@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.utils import _pytree as pytree
 
+import fxarchive
 from fxarchive import codec
 from fxarchive.errors import InvalidDocument, UnsupportedValue, UntrustedNames
 
@@ -169,14 +170,33 @@ LAZY = sorted(name for name in vars(nn) if name.startswith("Lazy"))
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", LAZY)
-def test_lazy_modules_are_refused_until_they_have_seen_an_input(name: str) -> None:
+def test_lazy_modules_come_back_before_and_after_their_first_input(name: str) -> None:
     cls = getattr(nn, name)
     module = cls() if "Norm" in name else cls(4) if name == "LazyLinear" else cls(4, 1)
-    with pytest.raises(UnsupportedValue, match="call the model once with an input"):
-        codec.encode(nn.Sequential(module))
     shape = (2, 3, *[4] * int(name[-2])) if name[-1] == "d" else (2, 3)
-    module(torch.ones(shape))
+    loaded = fxarchive.loads(fxarchive.dumps(nn.Sequential(module)))[0]
+    assert type(loaded) is cls
+    assert loaded.has_uninitialized_params() == module.has_uninitialized_params()
+    for each in (module, loaded):
+        torch.manual_seed(0)
+        each(torch.ones(shape))
+    assert type(loaded) is type(module)
+    assert_same(module, loaded)
     assert_comes_back(module, torch.ones(shape))
+
+
+def test_a_hook_of_the_user_on_a_lazy_module_is_refused() -> None:
+    module = nn.LazyLinear(3)
+    module.register_forward_pre_hook(lambda module, args: None)
+    with pytest.raises(UnsupportedValue, match="code is never stored"):
+        fxarchive.dumps(module)
+
+
+def test_a_module_that_is_not_lazy_cannot_wait() -> None:
+    document = codec.encode(nn.Linear(2, 3)).document
+    document["modules"][0]["waits"] = True
+    with pytest.raises(InvalidDocument, match="only a lazy module waits"):
+        codec.decode(document, None)  # type: ignore[arg-type]
 
 
 def test_every_class_of_torch_nn_has_a_test() -> None:

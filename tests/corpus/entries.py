@@ -1,0 +1,76 @@
+"""What `add` can write into the corpus, by name, and what a reader has to know to open it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from ..material import models
+from . import values
+
+TRUST = (f"{models.__name__}.Point", f"{models.__name__}.BufferTracer")
+"""Names that the archives ask for; they stay where they are, since archives do."""
+
+Built = tuple[Any, tuple[Any, ...] | None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry: how to make its root and its example inputs, and how to save it."""
+
+    name: str
+    build: Callable[[], Built]
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of `fxarchive.save`."""
+
+    def built(self) -> Built:
+        """Make the root and its example inputs, the same in every process."""
+        torch.manual_seed(0)
+        return self.build()
+
+
+def coarse(build: Callable[[], Built]) -> Callable[[], Built]:
+    """Round the weights of a graph to multiples of 1/32, so that they compress: the corpus is kept for ever."""
+
+    def built() -> Built:
+        module, inputs = build()
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.copy_((parameter * 32).round() / 32)
+        return module, inputs
+
+    return built
+
+
+def alone(build: Callable[[], Any]) -> Callable[[], Built]:
+    """Let what makes a root alone make no inputs."""
+    return lambda: (build(), None)
+
+
+def omitted() -> Built:
+    """A graph whose weights are left out."""
+    return fx.symbolic_trace(nn.Sequential(nn.Linear(300, 400), nn.BatchNorm1d(400), nn.ReLU())), None
+
+
+LARGE = {models.resnet, models.resnet_train_shapes}
+"""Builders with weights of several hundred kilobytes; their entries also have compressed storages."""
+
+ENTRIES = {
+    entry.name: entry
+    for entry in (
+        *[
+            Entry(build.__name__, coarse(build), {"weights": "zstd"})
+            if build in LARGE
+            else Entry(build.__name__, build)
+            for build in models.BUILDERS
+        ],
+        *[Entry(build.__name__, build) for build in values.GRAPHS],
+        *[Entry(build.__name__, alone(build)) for build in values.VALUES],
+        Entry(omitted.__name__, omitted, {"weights": "omit"}),
+    )
+}
+"""Every entry that a torch release can write, by name."""

@@ -1,0 +1,355 @@
+"""Values of every kind that the hand-written graphs lack; each function makes the root of one entry.
+
+They run under every supported torch, so what a release lacks is looked up and left out. `torch.manual_seed(0)` was
+called before each.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import struct
+import typing
+import warnings
+import weakref
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Optional, Union
+
+import torch
+from torch import fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.immutable_collections import immutable_dict, immutable_list
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.utils import _pytree as pytree
+
+from ..material.models import Point
+
+LONG = "a stack trace, or another text that repeats and is long enough for a row of its own; "
+
+
+def atoms() -> Any:
+    """None, numbers to the last bit, strings, bytes."""
+    nan = struct.unpack("<d", bytes.fromhex("0100000000fcffff"[:16]))[0]
+    return {
+        "constants": [None, True, False, ..., NotImplemented],
+        "ints": [0, -1, 255, 256, 65536, 2**31, -(2**31) - 1, 2**63, -(2**64), 3**500],
+        "floats": [0.0, -0.0, 1.5, 5e-324, math.pi, math.inf, -math.inf, math.nan, nan],
+        "complex": [complex(0.0, -0.0), complex(math.nan, 2.5)],
+        "strings": ["", "plain", "naïve ∑ 𝔸", "line\nbreak", "\x00", LONG, LONG],
+        "bytes": [b"", bytes(range(256)), bytearray(b"mutable")],
+        "slices": [slice(None), slice(1, None, -2), slice((1,), "x", [2.5])],
+        "ranges": [range(0), range(5), range(10, -10, -3)],
+    }
+
+
+def containers() -> Any:
+    """Containers, with members that two places share, and one that holds itself."""
+    both: list[Any] = [1, {"two": 2}]
+    ring: list[Any] = ["ring"]
+    ring.append({"again": ring})
+    return {
+        "tuples": ((), (1,), (1, (2, (3,)))),
+        "lists": [[], [[], [None]]],
+        "dicts": {1: "int", (2, "b"): "tuple", None: "none", 2.5: "float", b"k": "bytes", frozenset({1}): "set"},
+        "sets": [set(), {3, 1, 2}, frozenset({"b", "a"})],
+        "ordered": OrderedDict([("z", 1), ("a", OrderedDict())]),
+        "default": [defaultdict(list, a=[1]), defaultdict(None, b=2), defaultdict(int)],
+        "deques": [deque([1, 2]), deque([3], maxlen=5)],
+        "sizes": [torch.Size([]), torch.Size([2, 3])],
+        "immutable": [immutable_list([1, immutable_list()]), immutable_dict({"k": immutable_dict()})],
+        "named": [Point(1, [2]), torch.return_types.max((torch.tensor([1.0]), torch.tensor([0])))],
+        "shared": [both, both, (both,)],
+        "ring": ring,
+    }
+
+
+def constants_of_torch() -> Any:
+    """Constants that every release has, a generator, enums, specs of trees, annotations, names, weak references."""
+    tree = {"a": [1, (2, None)], "b": OrderedDict(c=3), "d": defaultdict(list, e=[4]), "f": Point(5, 6)}
+    generator = torch.Generator().manual_seed(5)
+    torch.rand(3, generator=generator)
+    weight = torch.ones(2)
+    return {
+        "dtypes": [torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.complex64, torch.qint8],
+        "devices": [torch.device("cpu"), torch.device("cuda", 1), torch.device("meta"), torch.device("mps:0")],
+        "layouts": [torch.strided, torch.sparse_coo, torch.sparse_bsr],
+        "formats": [torch.contiguous_format, torch.channels_last, torch.preserve_format],
+        "qschemes": [torch.per_tensor_affine, torch.per_channel_affine_float_qparams],
+        "generators": [generator, generator],
+        "enums": [torch.nn.attention.SDPBackend.MATH],
+        "specs": [pytree.tree_flatten(tree)[1], pytree.tree_flatten(1)[1]],
+        "annotations": [
+            Optional[torch.Tensor],  # noqa: UP045
+            Union[int, str, None],  # noqa: UP007
+            int | None,
+            list[int],
+            tuple[torch.Tensor, ...],
+            typing.Callable,
+            typing.List,  # noqa: UP006
+        ],
+        "classes": [torch.Tensor, int, nn.Linear],
+        "functions": [torch.relu, operator.add, math.sqrt, torch.nn.functional.gelu, torch.Tensor.add_],
+        "operators": [torch.ops.aten.add, torch.ops.aten.relu.default, torch.ops.higher_order.cond],
+        "weak": [weight, weakref.ref(weight), weakref.ref(nn.Linear(1, 1))],
+    }
+
+
+def _of_dtype(dtype: torch.dtype) -> torch.Tensor:
+    """A tensor with another byte wherever the dtype has room for one."""
+    tensor = torch.empty((3, 4), dtype=dtype)
+    raw = torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage())
+    raw.copy_(torch.arange(raw.numel()) % (2 if dtype is torch.bool else 251))
+    return tensor
+
+
+DTYPES = frozenset(
+    """
+    bfloat16 bits16 bits1x8 bits2x4 bits4x2 bits8 bool complex128 complex32 complex64 float16 float32 float64
+    float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu int1 int16 int2 int3 int32 int4
+    int5 int6 int64 int7 int8 uint1 uint16 uint2 uint3 uint32 uint4 uint5 uint6 uint64 uint7 uint8
+    """.split()  # noqa: SIM905
+)
+"""Names of the dtypes of torch 2.7, quantized ones apart."""
+
+
+def dtypes() -> Any:
+    """A tensor of every dtype that torch 2.7 had."""
+    return {name: _of_dtype(getattr(torch, name)) for name in sorted(DTYPES)}
+
+
+def newer_dtypes() -> Any:
+    """A tensor of every dtype that came after torch 2.7."""
+    found = {}
+    for name, dtype in sorted(vars(torch).items()):
+        known = name in DTYPES or "qint" in name or "quint" in name
+        if isinstance(dtype, torch.dtype) and str(dtype) == f"torch.{name}" and not known:
+            found[name] = _of_dtype(dtype)
+    return found
+
+
+def strided_tensors() -> Any:
+    """Views and aliases of one storage, parameters that are tied, tensors of other kinds over a storage."""
+    base = torch.arange(60.0).view(3, 4, 5)
+    weight = nn.Parameter(torch.randn(4, 3))
+    number = torch.randn(3, 2, dtype=torch.complex64)
+    graded = torch.ones(3, requires_grad=True)
+    graded.grad = torch.arange(3.0)
+    noted = nn.Parameter(torch.ones(2), requires_grad=False)
+    noted.note = {"axis": (1, 2), "self": noted}  # type: ignore[attr-defined]
+    with torch.inference_mode():
+        inference = torch.ones(3)
+    return {
+        "base": base,
+        "views": [base.transpose(0, 2), base[1:, ::2, 1], base[:, :1, :1].expand(3, 7, 9), base[:, 4:]],
+        "overlapping": base.as_strided((5, 5), (1, 2), 3),
+        "scalar": base[2, 3, 4],
+        "channels_last": torch.randn(1, 2, 3, 4).to(memory_format=torch.channels_last),
+        "tied": [weight, weight, nn.Parameter(weight), weight.detach().t()],
+        "buffer": nn.Buffer(torch.ones(2), persistent=False),
+        "lazy_bits": [number, number.conj(), number.conj().imag, number.mH],
+        "grad": graded,
+        "attributes": noted,
+        "inference": inference,
+        "meta": torch.empty(10**12, 3, device="meta"),
+        "large": torch.arange(1000, dtype=torch.int16),
+    }
+
+
+def sparse_tensors() -> Any:
+    """Every sparse layout."""
+    indices, held = torch.tensor([[0, 1, 1], [2, 0, 0]]), torch.randn(3, 5)
+    coo = torch.sparse_coo_tensor(indices, held, (3, 4, 5), check_invariants=True)
+    # not coo.coalesce(), which leaves bytes of its storage as they were
+    sorted_coo = torch.sparse_coo_tensor(
+        indices[:, :2].clone(), held[:2].clone(), (3, 4, 5), is_coalesced=True, check_invariants=True
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls the compressed layouts a beta
+        dense = torch.randn(4, 6)
+        return {
+            "coo": [coo, sorted_coo, nn.Parameter(coo), coo.to("meta")],
+            "empty": torch.sparse_coo_tensor(size=(3, 4), check_invariants=True),
+            "csr": dense.to_sparse_csr(),
+            "csc": dense.to_sparse_csc(),
+            "bsr": dense.to_sparse_bsr((2, 3)),
+            "bsc": dense.to_sparse_bsc((2, 3)),
+        }
+
+
+def quantized_tensors() -> Any:
+    """Quantized tensors of every scheme and dtype."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated, and still in old graphs
+        values, scales = torch.randn(3, 4), torch.tensor([0.1, 0.2, 0.3])
+        zeros = torch.tensor([0, -1, 2])
+        return {
+            "per_tensor": [
+                torch.quantize_per_tensor(values, 0.1, 7, dtype)
+                for dtype in (torch.quint8, torch.qint8, torch.qint32)
+            ],
+            "view": torch.quantize_per_tensor(values, 0.1, 7, torch.quint8).t()[1:],
+            "per_channel": torch.quantize_per_channel(values, scales, zeros, 0, torch.qint8),
+            "float_qparams": torch.quantize_per_channel(
+                values, scales, torch.tensor([0.5, 1.5, 2.0]), 0, torch.quint8
+            ),
+        }
+
+
+def rare_tensors() -> Any:
+    """Tensors that hardly anything can be done with: uninitialized ones, and several numbers in a byte."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        values, scales = torch.randn(3, 4), torch.full((3,), 0.3)
+        return {
+            "uninitialized": [UninitializedParameter(dtype=torch.float64), UninitializedBuffer()],
+            "packed": [
+                torch.quantize_per_channel(values, scales, torch.zeros(3), 0, dtype)
+                for dtype in (torch.quint4x2, torch.quint2x4)
+            ],
+        }
+
+
+def fake_tensors() -> Any:
+    """FakeTensors: sizes, strides, devices, views, aliases, gradients, layouts, constants."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with mode:
+        base = torch.empty(4, 6)
+        leaf = torch.empty(3, 4, requires_grad=True)
+        computed = leaf * 2
+        number = torch.empty(4, 2, dtype=torch.complex64)
+        found: dict[str, Any] = {
+            "sizes": [torch.empty(size) for size in ((), (0,), (2, 0, 4), (5, 6, 7), (5, 6, 7))],
+            "channels_last": torch.empty(2, 3, 4, 5).to(memory_format=torch.channels_last),
+            "devices": [torch.empty(3, device=device) for device in ("cpu", "meta", "cuda:1")],
+            "views": [base, base.t(), base[1:, ::2], base.view(torch.int32), base.detach()],
+            "history": [leaf, computed, computed.view(12), leaf.detach()],
+            "bits": [number, number.conj(), number.conj().imag],
+            "slices": [torch.empty(20)[10:].detach(), torch.empty(8, 8).t()],
+            "constants": [torch.tensor(5), torch.tensor([2.5])],
+        }
+    found["parameter"] = mode.from_tensor(nn.Parameter(torch.ones(2)))
+    found["sparse"] = [mode.from_tensor(torch.eye(4).to_sparse())]
+    return found
+
+
+def modules() -> Any:
+    """Modules without a graph: shared ones, containers, lists of parameters, flags, buffers, attributes."""
+    shared = nn.Linear(2, 2)
+    root = nn.Module()
+    root.one, root.two = shared, shared
+    root.tower = nn.ModuleDict({"a": nn.Sequential(nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2)), "b": nn.ModuleList()})
+    root.list = nn.ParameterList([torch.zeros(2), shared.weight])
+    root.rnn = nn.LSTM(2, 3, num_layers=2, bidirectional=True).eval()
+    root.attention = nn.MultiheadAttention(4, 2)
+    root.register_buffer("kept", torch.arange(4.0))
+    root.register_buffer("lost", root.kept[1:3], persistent=False)
+    root.register_buffer("none", None)
+    root.register_parameter("missing", None)
+    root.limits = {"low": -1.5, "high": (2, [3.0])}
+    return root
+
+
+def metadata() -> tuple[fx.GraphModule, tuple[Any, ...]]:
+    """Metadata of every kind that nodes have, with nodes, graphs and modules in it."""
+
+    def function(x: torch.Tensor) -> Any:
+        return torch.relu(x).sum() + x.ndim
+
+    module = fx.symbolic_trace(function)
+    mode = FakeTensorMode()
+    x, relu, *others = module.graph.nodes
+    relu.type = torch.Tensor
+    stack = OrderedDict([("L__self___relu", ("L['self'].relu", nn.ReLU)), ("other", ("", "no class"))])
+    for number, node in enumerate(module.graph.nodes):
+        node.meta["stack_trace"] = LONG
+        node.meta["nn_module_stack"] = OrderedDict(stack)
+        node.meta["number"] = number
+    with mode:
+        relu.meta["val"] = torch.empty(3)
+        others[0].meta["val"] = [torch.empty(()), None, 2]
+    relu.meta.update(
+        source_fn_stack=[("relu", torch.relu), ("op", torch.ops.aten.relu.default)],
+        weak=weakref.ref(x),
+        shape=torch.Size([3]),
+        original=relu,
+        tensor=torch.ones(2),
+        module=nn.ReLU(),
+        graph=module.graph,
+    )
+    x.meta[3] = {"a key that is no string": slice(0, 2)}
+    module.meta["shared"] = relu.meta["source_fn_stack"]
+    module.recompile()  # the type of a node is part of the source
+    return module, (torch.randn(3),)
+
+
+def calls() -> tuple[fx.GraphModule, tuple[Any, ...]]:
+    """Every kind of target: an operator, a packet, a higher-order operator, a function, a method, a module."""
+    true, false = fx.symbolic_trace(lambda x: (x.sin(),)), fx.symbolic_trace(lambda x: (x.cos(),))
+    root = nn.ModuleDict({"true": true, "false": false, "act": nn.Tanh()})
+    root.scale = nn.Parameter(torch.full((3,), 0.5))
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    added = graph.call_function(torch.ops.aten.add.Tensor, (x, 1), {"alpha": 2})
+    packed = graph.call_function(torch.ops.aten.mul, (added, 0.5))
+    positive = graph.call_function(operator.gt, (graph.call_method("sum", (packed,)), 0.0))
+    branches = (graph.get_attr("true"), graph.get_attr("false"))
+    chosen = graph.call_function(torch.ops.higher_order.cond, (positive, *branches, (packed,)))
+    first = graph.call_function(operator.getitem, (chosen, 0))
+    scaled = graph.call_function(torch.mul, (graph.call_module("act", (first,)), graph.get_attr("scale")))
+    cut = graph.call_function(operator.getitem, (scaled, slice(0, graph.call_method("size", (x, 0)), None)))
+    graph.output((cut, {"list": [first, None]}))
+    return fx.GraphModule(root, graph, class_name="Calls"), (torch.randn(3),)
+
+
+def symbolic_graph() -> tuple[fx.GraphModule, tuple[Any, ...]]:
+    """make_fx with symbolic shapes: SymInts, SymBools, symbolic FakeTensors, views, unbacked numbers."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    def function(x: torch.Tensor, y: torch.Tensor) -> Any:
+        n = x.sum().item()
+        torch._check(n >= 0)
+        torch._check(n <= y.shape[0])
+        flat = y.reshape(-1)
+        return n * y.shape[0], flat[flat.shape[0] // 2 :], y.expand(3, -1, -1), y.numel() * 2
+
+    inputs = (torch.ones(4, dtype=torch.int64), torch.randn(9, 3))
+    return make_fx(function, tracing_mode="symbolic")(*inputs), inputs
+
+
+def shape_environments() -> Any:
+    """Shape environments with guards, replacements, unbacked symbols and floats; expressions, ranges, key paths."""
+    from torch.utils._sympy.value_ranges import ValueRanges
+
+    from ..codec import symbolic_cases
+
+    found: dict[str, Any] = {}
+    for name, make in symbolic_cases.CASES.items():
+        with suppress(TypeError):  # torch 2.7 lacks a setting that one of them has
+            found[name] = make().plain()
+    a = found["plain"][1]["a"]
+    found["expressions"] = [a.node.expr, (a * 2 + 1).node.expr, a.node.expr > 3]
+    found["ranges"] = [ValueRanges(0, 5), a.node.shape_env.var_to_range[a.node.expr]]
+    found["paths"] = [pytree.SequenceKey(1), pytree.MappingKey(("a", 2)), pytree.GetAttrKey("x")]
+    return found
+
+
+VALUES: tuple[Callable[[], Any], ...] = (
+    atoms,
+    containers,
+    constants_of_torch,
+    dtypes,
+    newer_dtypes,
+    strided_tensors,
+    sparse_tensors,
+    quantized_tensors,
+    rare_tensors,
+    fake_tensors,
+    modules,
+    shape_environments,
+)
+"""What makes the root of an entry."""
+
+GRAPHS: tuple[Callable[[], tuple[fx.GraphModule, tuple[Any, ...]]], ...] = (metadata, calls, symbolic_graph)
+"""What makes a graph and the inputs to call it with."""
