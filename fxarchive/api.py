@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 from fxarchive import container, packing, store, wire
 from fxarchive._version import __version__
 from fxarchive.audit import audit
+from fxarchive.collection import collection_paused
 from fxarchive.container import Archive, Header, NewSection, Writer
 from fxarchive.document import DOCUMENT, FEATURES, MIN_READER, SCHEMA
 from fxarchive.errors import Problem
@@ -191,7 +192,8 @@ def load(
     }
     with store.open_read(path) as file:
         archive = container.open_archive(file, schema=SCHEMA, features=FEATURES, limits=limits)
-        obj = decode_archive(archive, mmap=mmap, verify_all=verify == "all", limits=limits, **options)
+        with collection_paused():
+            obj = decode_archive(archive, mmap=mmap, verify_all=verify == "all", limits=limits, **options)
     if state_dict is not None:
         _fill(obj, state_dict)
     return obj

@@ -8,6 +8,7 @@ can still be wrong in ways that only torch knows (a stride beyond its storage); 
 from __future__ import annotations
 
 import keyword
+import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -28,6 +29,7 @@ _GRAPH_KEYS = {
 _TARGET_LENGTHS = {"operator": 4, "packet": 3, "higher_order": 3, "function": 2, "class": 2}
 _OP = {op: number for number, op in enumerate(OPS)}
 _FORBIDDEN = frozenset(keyword.kwlist)
+_PLAIN_PATH = re.compile(r"\w+(?:\.\w+)*", re.ASCII)
 
 
 def audit(document: Document, *, trust: Collection[str] | None, features: Iterable[str] = ()) -> None:
@@ -147,7 +149,10 @@ def _check_text_target(where: str, op: str, target: str) -> None:
 def check_path(where: str, path: str) -> None:
     """Check an attribute path such as ``layers.0.weight``; raise `ForbiddenName` if an atom of it is
     unsafe."""
-    for atom in path.split("."):
+    atoms = path.split(".")
+    if _PLAIN_PATH.fullmatch(path) and "__" not in path and _FORBIDDEN.isdisjoint(atoms):
+        return
+    for atom in atoms:
         check_path_atom(where, atom)
 
 

@@ -31,7 +31,8 @@ notation
 ports
 summary
 listing inspection
-codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve codec.symbolic.bounds codec.symbolic.functions
+codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve
+codec.symbolic.bounds codec.symbolic.functions
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.shape_env_names
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
 codec.values codec.symbolic.records codec.symbolic.shape_envs
@@ -40,10 +41,11 @@ codec.storages codec.history codec.symbolic.values
 codec.layouts codec.symbolic.fakes codec.symbols
 codec.tensors codec.descriptions
 codec.fakes
+codec.copies
 codec.columns
 codec.graphs
 codec.graph_modules
-codec.module_rules
+codec.module_rules codec.lazy_modules
 codec.modules
 codec.families
 codec
@@ -86,7 +88,10 @@ PERMITTED = {
     ("codec.resolve", "importlib.import_module"): "modules of listed names, in packages of a closed list",
     ("codec.symbolic.shape_envs", "sympy.sympify"): "a number, while saving: text never gets there",
     ("codec.symbolic.values", "sympy.sympify"): "a number, while saving: text never gets there",
-    ("codec.symbolic.sources", "ast.literal_eval"): "a literal of a bounded text: it builds values and calls nothing",
+    (
+        "codec.symbolic.sources",
+        "ast.literal_eval",
+    ): "a literal of a bounded text: it builds values and calls nothing",
     ("wire", "pickle.Unpickler"): "it finds no class, and the opcodes were checked before",
 }
 """Places that do one of these, with the reason why no file decides what it does."""

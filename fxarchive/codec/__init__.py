@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +14,7 @@ from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.families import DECODE, ENCODE, ENCODE_WHERE
 from fxarchive.codec.isolation import isolated
 from fxarchive.codec.operators import resolve_targets
+from fxarchive.collection import collection_paused
 from fxarchive.document import Document
 from fxarchive.errors import FxArchiveError, InvalidDocument, Problem, UnsupportedValue
 
@@ -50,7 +49,7 @@ def encode(obj: Any, *, examples: Any = None, omit_weights: bool = False, drop: 
     while True:
         enc = Encoder(ENCODE, ENCODE_WHERE, omit_weights=omit_weights, drop=drop, leave_out=leave_out)
         try:
-            with isolated(), _collection_paused():
+            with isolated(), collection_paused():
                 _encode_root(enc, obj, examples)
         except RecursionError:
             raise UnsupportedValue(
@@ -102,7 +101,7 @@ def decode(
     """
     dec = Decoder(document, sections, DECODE, trust=trust, device=device, fake_mode=fake_mode)
     try:
-        with isolated(), _collection_paused():
+        with isolated(), collection_paused():
             resolve_targets(dec)
             root = dec.value(document["root"])
             held = dec.value(document["examples"]) if examples else None
@@ -124,17 +123,3 @@ def decode(
     except (RecursionError, RuntimeError) as error:
         raise InvalidDocument("the document", f"it cannot be rebuilt ({str(error).strip():.200})") from error
     return (root, held) if examples else root
-
-
-@contextmanager
-def _collection_paused() -> Iterator[None]:
-    """Pause the garbage collector: it would walk the growing object graph again and again and find nothing
-    to free."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

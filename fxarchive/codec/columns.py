@@ -8,10 +8,10 @@ containers that are equal byte for byte (a module stack, a "custom" dict) are st
 from __future__ import annotations
 
 import marshal
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from fxarchive.codec.copies import maker
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fakes import decode_fakes
@@ -133,7 +133,13 @@ def unpack(dec: Decoder, column: Column) -> Iterator[Any] | list[Any]:
     """Return the values of a column."""
     tag, payloads = column
     if tag == "plain":
-        return dec.items(payloads)
+        # together, since most are made alike; each is then found in its row
+        decode_fakes(dec, [value[1] for value in payloads if type(value) is list and value[0] == "fake"])
+        fresh = _copies(dec)
+        return [
+            value if type(value) is not list else fresh(value[1]) if value[0] == "value" else dec.value(value)
+            for value in payloads
+        ]
     if tag == "fake":
         return decode_fakes(dec, payloads)
     if tag == "value":
@@ -146,46 +152,14 @@ def decode_copy(dec: Decoder, tagged: Value) -> Any:
     return dec.value(dec.entry("values", tagged[1]))
 
 
-_SHALLOW: dict[Any, Any] = {list: list.copy, dict: dict.copy, OrderedDict: OrderedDict.copy}
-_CONSTANT_TAGS = frozenset(
-    {"text", "complex", "range", "ellipsis", "notimplemented", "dtype", "device", "layout", "memory_format",
-    "qscheme", "name",
-     "target", "enum", "fake", "tensor", "shared", "module", "graph", "node",
-     "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key"}
-)  # fmt: skip
-_NESTING_TAGS = frozenset({"tuple", "size", "frozenset", "slice"})
-
-
-def _is_constant(value: Value) -> bool:
-    """Whether one decoded object can stand wherever this value occurs: it cannot change, or it is one by
-    identity."""
-    if type(value) is not list or value[0] in _CONSTANT_TAGS:
-        return True
-    if value[0] == "named":
-        return all([_is_constant(item) for item in value[2]])
-    return value[0] in _NESTING_TAGS and all([_is_constant(item) for item in value[1]])
-
-
 def _copies(dec: Decoder) -> Callable[[int], Any]:
-    """Return a function from a row of `values` to a fresh copy, made without decoding again where that is
-    exact."""
+    """Return a function from a row of `values` to a fresh copy."""
     makers: dict[int, Callable[[], Any]] = {}
-
-    def maker(row: int) -> Callable[[], Any]:
-        entry = dec.entry("values", row)
-        if _is_constant(entry):
-            constant = dec.value(entry)
-            return lambda: constant
-        if entry[0] in ("list", "dict", "ordered") and all([_is_constant(item) for item in entry[1]]):
-            first = dec.value(entry)
-            copy = _SHALLOW[type(first)]
-            return lambda: copy(first)
-        return lambda: dec.value(entry)
 
     def fresh(row: int) -> Any:
         make = makers.get(row)
         if make is None:
-            make = makers[row] = maker(row)
+            make = makers[row] = maker(dec, dec.entry("values", row))
         return make()
 
     return fresh

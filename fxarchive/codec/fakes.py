@@ -384,7 +384,9 @@ def decode_fakes(dec: Decoder, rows: Any) -> list[Any]:
 
 def decode_fake(dec: Decoder, tagged: Value) -> Any:
     """Return the FakeTensor of ``["fake", row]``."""
-    return decode_fakes(dec, tagged[1:])[0]
+    row = tagged[1]
+    made = dec.objects.get("fakes", {}).get(row) if type(row) is int else None
+    return decode_fakes(dec, [row])[0] if made is None else made
 
 
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {FakeTensor: encode_fake}

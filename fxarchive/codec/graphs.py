@@ -292,23 +292,37 @@ def compile_pattern(dec: Decoder, args: list[Value], kwargs: list[Value]) -> Fil
     A distance counts back from the end of the nodes built so far, so one that is too long is an IndexError.
     """
     if not kwargs and all(arg == ["hole"] for arg in args):
-        count = range(len(args))
+        each = range(len(args))
         if len(args) == 1:
             return lambda nodes, distances: ((nodes[-next(distances)],), _NO_KWARGS)
         if len(args) == 2:
             return lambda nodes, distances: ((nodes[-next(distances)], nodes[-next(distances)]), _NO_KWARGS)
-        return lambda nodes, distances: (tuple([nodes[-next(distances)] for _ in count]), _NO_KWARGS)
+        return lambda nodes, distances: (tuple([nodes[-next(distances)] for _ in each]), _NO_KWARGS)
 
-    names = kwargs[::2]
+    names, values = kwargs[::2], [*args, *kwargs[1::2]]
+    count = len(args)
+    holding = [at for at, value in enumerate(values) if _has_hole(value)]
+    constants = [None if at in holding else dec.value(value) for at, value in enumerate(values)]
+    if not holding:
+        arguments = tuple(constants[:count]), dict(zip(names, constants[count:], strict=True))
+        return lambda nodes, distances: arguments
+    operands = [(at, values[at] == ["hole"], values[at]) for at in holding]
 
     def fill(nodes: list[Node], distances: Any) -> tuple[tuple[Any, ...], Any]:
-        dec.holes = (nodes, distances)
-        return tuple(dec.items(args)), dict(zip(names, dec.items(kwargs[1::2]), strict=True))
+        parts = constants.copy()
+        for at, is_node, value in operands:
+            if is_node:
+                parts[at] = nodes[-next(distances)]
+            else:
+                dec.holes = (nodes, distances)
+                parts[at] = dec.value(value)
+        return tuple(parts[:count]), dict(zip(names, parts[count:], strict=True)) if names else _NO_KWARGS
 
-    if b"hole" in marshal.dumps([args, kwargs], 2):
-        return fill
-    constant = fill([], iter(()))
-    return lambda nodes, distances: constant
+    return fill
+
+
+def _has_hole(value: Value) -> bool:
+    return type(value) is list and (value == ["hole"] or any([_has_hole(part) for part in value]))
 
 
 def decode_hole(dec: Decoder, tagged: Value) -> Node:

@@ -247,8 +247,12 @@ def _fill(dec: Decoder, module: torch.nn.Module, where: str, record: dict[str, A
             held["_non_persistent_buffers_set"].add(name)
     for name, child in _groups(where, record, "modules", 2):
         held["_modules"][name] = None if child is None else _module(dec, child)
+    reasons = dec.state.setdefault("attributes of classes", {})
     for name, value in _groups(where, record, "attributes", 2):
-        why = why_not_an_attribute(type(module), name)
+        key = type(module), name
+        if key not in reasons:
+            reasons[key] = why_not_an_attribute(*key)
+        why = reasons[key]
         if why is not None:
             raise InvalidDocument(where, f"the attribute {name!r:.80} is not allowed: {why}")
         held[name] = dec.value(value)

@@ -26,12 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.corpus.add", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ENTRIES)}")
     parser.add_argument("--all", action="store_true", help="every entry that this torch has not written yet")
-    parser.add_argument("--root", type=Path, default=HOME, help="folder of the corpus; by default that of the tests")
+    parser.add_argument(
+        "--root", type=Path, default=HOME, help="folder of the corpus; by default that of the tests"
+    )
     parser.add_argument("--freeze", action="store_true", help="note what the corpus holds at this release")
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.names) - ENTRIES.keys())
     if unknown or not (options.names or options.all or options.freeze):
-        parser.error(f"there is no entry {', '.join(unknown)}" if unknown else "give a NAME, --all or --freeze")
+        parser.error(
+            f"there is no entry {', '.join(unknown)}" if unknown else "give a NAME, --all or --freeze"
+        )
     torch.set_num_threads(1)
     code = 0
     for entry in ENTRIES.values() if options.all else [ENTRIES[name] for name in options.names]:

@@ -26,5 +26,7 @@ def far_apart(expected: Any, found: Any) -> Iterator[str]:
         facts = [(t.dtype, t.shape, t.layout, t.device) for t in (one, two) if isinstance(t, torch.Tensor)]
         if facts != facts[:1] * 2:
             yield f"output {at} is {facts[-1]} and was {facts[0]}"
-        elif not torch.allclose(one, two, rtol=2e-2 if one.dtype in _HALF else 1e-4, atol=1e-5, equal_nan=True):
+        elif not torch.allclose(
+            one, two, rtol=2e-2 if one.dtype in _HALF else 1e-4, atol=1e-5, equal_nan=True
+        ):
             yield f"output {at} differs by up to {(one - two).abs().max().item():.3g}"
