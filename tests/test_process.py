@@ -135,7 +135,7 @@ def test_opening_runs_and_imports_nothing_that_the_file_chose(archives: Path) ->
 def is_expected(module: str) -> bool:
     """Whether a module is of Python, of fxarchive, of what it depends on, or made by one of these."""
     top = module.partition(".")[0]
-    depends = {"torch", "fxarchive", "sympy", "mpmath", "numpy", "msgpack", "zstandard", "typing_extensions"}
+    depends = {"torch", "fxarchive", "sympy", "mpmath", "numpy", "msgpack", "zstandard", "triton"}
     made = {"cython_runtime", "_remote_module_non_scriptable"}
     return top in depends | made | sys.stdlib_module_names or top.startswith(("_cython_", "_sysconfigdata_"))
 
