@@ -74,9 +74,10 @@ class TooNew(FxArchiveError):
     """
 
     def __init__(self, what: str, found: int | str, supported: str, writer: str) -> None:
+        release = f"fxarchive {writer} or later" if writer[:1].isdigit() else "the newest fxarchive"
         super().__init__(
             f"The archive needs {what} {found} and this fxarchive supports {supported}; "
-            f"install fxarchive {writer} or later to open it."
+            f"install {release} to open it."
         )
         self.what, self.found, self.supported, self.writer = what, found, supported, writer
 
@@ -96,7 +97,7 @@ class ForbiddenName(FxArchiveError):
 
     def __init__(self, where: str, name: str) -> None:
         super().__init__(
-            f"{where} holds the name {name[:80]!r}, which must not reach generated source; refused."
+            f"{where} holds the name {name[:80]!r}, which must not reach generated source; do not load it, or ask who made it."
         )
         self.where, self.name = where, name
 
@@ -142,7 +143,7 @@ class MissingOperator(FxArchiveError):
     def __init__(self, operators: Sequence[Problem]) -> None:
         self.operators = tuple(operators)
         lines = "".join(f"\n  {name}: {remedy}" for name, remedy in self.operators)
-        super().__init__(f"The running torch lacks what the graph calls; follow the remedy of each.{lines}")
+        super().__init__(f"The running torch lacks what the archive names; follow the remedy of each.{lines}")
 
 
 class IncompatibleOperator(FxArchiveError):

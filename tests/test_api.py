@@ -697,3 +697,51 @@ def test_modes_of_the_caller_change_nothing(saved: Path, mode: Callable[[], Any]
     assert_same(net(), loaded)
     assert not loaded.first.weight.is_inference()
     assert data == saved.read_bytes()
+
+
+class Masked(nn.Module):
+    """Holds what a state dict has, and what it has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(100, 100)
+        self.register_buffer("mask", torch.ones(100), persistent=False)
+        self.register_buffer("steps", torch.ones(100))
+        self.extra = [torch.arange(100.0)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x) * self.mask + self.steps
+
+
+def test_omitted_weights_are_what_a_state_dict_holds() -> None:
+    module = Masked()
+    data = fxarchive.dumps(module, weights="omit")
+    loaded = fxarchive.loads(data, trust=[f"{__name__}.Masked"], state_dict=module.state_dict())
+    x = torch.randn(2, 100)
+    assert torch.equal(loaded(x), module(x))
+    assert torch.equal(loaded.extra[0], module.extra[0])
+    bare = fxarchive.loads(data, trust=[f"{__name__}.Masked"])
+    devices = {name: tensor.device.type for name, tensor in [*bare.named_parameters(), *bare.named_buffers()]}
+    assert devices == {"linear.weight": "meta", "linear.bias": "meta", "mask": "cpu", "steps": "meta"}
+
+
+def test_metadata_of_the_module_can_be_dropped() -> None:
+    module = fx.symbolic_trace(nn.ReLU())
+    module.meta = {"good": 1, "bad": [object()], "also": {"a": 2}}
+    with pytest.raises(fxarchive.UnsupportedValue) as caught:
+        fxarchive.dumps(module)
+    assert [problem.path for problem in caught.value.problems] == ["meta['bad'][0]"]
+    stream = io.BytesIO()
+    report = fxarchive.save({"m": module}, stream, on_unsupported="drop")
+    assert [problem.path for problem in report.dropped] == ["['m'].meta['bad'][0]"]
+    assert fxarchive.loads(stream.getvalue())["m"].meta == {"good": 1, "also": {"a": 2}}
+
+
+def test_a_long_path_is_shown_without_its_middle() -> None:
+    value: Any = object()
+    for _ in range(120):
+        value = {"a rather long name of a key": value}
+    with pytest.raises(fxarchive.UnsupportedValue) as caught:
+        fxarchive.dumps(value)
+    assert len(caught.value.problems[0].path) < 450
+    assert " ... " in caught.value.problems[0].path

@@ -134,7 +134,7 @@ def check_text(case: Case) -> None:
 def check_load(case: Case) -> None:
     """Load an entry, save it again, and compare what it computes."""
     if case.name in OF_NEWER_TORCH and release(case.release) > release(RUNNING):
-        with pytest.raises(fxarchive.FxArchiveError, match="load it with a newer torch"):
+        with pytest.raises(fxarchive.FxArchiveError, match="or a newer one"):
             opened(case.archive)
         return
     root, examples, archive = opened(case.archive)

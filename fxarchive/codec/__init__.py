@@ -12,7 +12,7 @@ from typing import Any
 from fxarchive.codec.decoder import Decoder, Sections
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.families import DECODE, ENCODE, ENCODE_WHERE
-from fxarchive.codec.isolation import isolated
+from fxarchive.codec.isolation import import_fake_tensors, isolated
 from fxarchive.codec.operators import resolve_targets
 from fxarchive.collection import collection_paused
 from fxarchive.document import Document
@@ -101,8 +101,11 @@ def decode(
     """
     dec = Decoder(document, sections, DECODE, trust=trust, device=device, fake_mode=fake_mode)
     try:
-        with isolated(), collection_paused():
+        with collection_paused():
             resolve_targets(dec)
+        if document["fakes"] or "symbolic" in document:
+            import_fake_tensors()
+        with isolated(), collection_paused():
             root = dec.value(document["root"])
             held = dec.value(document["examples"]) if examples else None
             dec.run()

@@ -24,6 +24,9 @@ from fxarchive.errors import Problem, UnsupportedValue
 MAX_DEPTH = 128
 """Levels of nested containers that a value may have (spec/limits.md)."""
 
+LONGEST_PATH = 400
+"""Characters of a path in an error message."""
+
 TEXT_LENGTH = 48
 """Strings of this many characters or more become rows of `texts`, since long strings repeat (stack traces)."""
 
@@ -69,7 +72,8 @@ class Encoder:
         self.drop = drop
         """Whether metadata that is refused is noted in `dropped` instead of being a problem."""
         self.leave_out = leave_out
-        """Metadata entries to leave out: (graph row, node number, place in the node's metadata)."""
+        """Metadata entries to leave out: (graph row, node number, place in the node's metadata), or
+        (`graph_modules.MODULE_META`, module row, place in the module's metadata)."""
         self.dropped: dict[tuple[int, int, int], list[Problem]] = {}
         """Metadata entries that were refused, and why."""
         self.storages: dict[str, Any] = {}
@@ -77,6 +81,8 @@ class Encoder:
         self.problems: list[Problem] = []
         self.path = ""
         """Where the work at hand stands below the root."""
+        self.keep = False
+        """Whether tensors keep their bytes even where weights are left out: no state dict holds these."""
         self.inert = False
         """Whether metadata is being encoded, where classes and functions are kept as names."""
         self.operands: Any = None
@@ -168,9 +174,19 @@ class Encoder:
         """Encode metadata within this context: classes and functions in it become inert names."""
         before, self.inert = self.inert, inert
         try:
-            yield
+            with self.keeping():
+                yield
         finally:
             self.inert = before
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Encode within this context what no state dict holds: its tensors keep their bytes."""
+        before, self.keep = self.keep, True
+        try:
+            yield
+        finally:
+            self.keep = before
 
     # tables
 
@@ -215,7 +231,14 @@ class Encoder:
                 self.problems += refused.below(path)
         if self.problems:
             raise UnsupportedValue(
-                [Problem(path.lstrip(".") or "the object", why) for path, why in self.problems]
+                [Problem(_shortened(path.lstrip(".")) or "the object", why) for path, why in self.problems]
             )
         for work in self._finish:
             work()
+
+
+def _shortened(path: str) -> str:
+    """Return the path without its middle where nobody would read it all."""
+    return (
+        path if len(path) <= LONGEST_PATH else f"{path[: LONGEST_PATH // 2]} ... {path[-LONGEST_PATH // 4 :]}"
+    )

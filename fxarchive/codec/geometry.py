@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from fxarchive.codec.values import CONSTANTS
-from fxarchive.errors import InvalidDocument
+from fxarchive.codec.values import CONSTANTS, newer_torch
+from fxarchive.errors import InvalidDocument, MissingOperator, Problem
 
 MAX_DIMENSIONS = 1024
 """Dimensions that a tensor may have (spec/limits.md); kernels of torch take 64."""
@@ -48,9 +48,9 @@ def check_dtype(name: Any, where: str) -> torch.dtype:
     """Return the dtype called ``name`` (without ``torch.``) in the running torch."""
     dtype = CONSTANTS["dtype"].get(name) if type(name) is str else None
     if dtype is None:
-        raise InvalidDocument(
-            where, f"its dtype is {name!r}, which torch {torch.__version__} lacks; load it with a newer torch"
-        )
+        if type(name) is not str:
+            raise InvalidDocument(where, f"its dtype is {name!r:.80}")
+        raise MissingOperator([Problem(f"torch.{name:.80}", newer_torch())])
     found: torch.dtype = dtype
     return found
 

@@ -28,6 +28,8 @@ from fxarchive.codec.graphs import decode_graph, decode_tracer, encode_graph, en
 from fxarchive.document import Value
 from fxarchive.errors import InvalidDocument, Problem
 
+MODULE_META = -1
+"""Stands in `Encoder.dropped` for the row of a graph, where the metadata is that of the module in the second place."""
 MAX_CLASS_NAME = 1000
 """Characters that the name of a GraphModule's class may have."""
 
@@ -116,7 +118,7 @@ def encode_graph_module(
         record["class_name"] = name
     try:
         with enc.metadata():
-            record["meta"] = enc.value(held.get("meta", {}))
+            record["meta"] = enc.value(_meta(enc, module, path))
     except Refused as refused:
         problems += refused.below(".meta")
     tracer = (held.get("_tracer_cls"), held.get("_tracer_extras") or {})
@@ -127,6 +129,26 @@ def encode_graph_module(
             problems += refused.below("._tracer_extras")
     problems += _added_to_the_class(module)
     return _covered(held, graph, problems)
+
+
+def _meta(enc: Encoder, module: GraphModule, path: str) -> Any:
+    """Return the module's metadata, without the entries that are left out."""
+    meta = vars(module).get("meta", {})
+    if not enc.drop or type(meta) is not dict:
+        return meta
+    row = enc.row("modules", id(module))
+    kept = {}
+    for place, (key, value) in enumerate(meta.items()):
+        entry = (MODULE_META, -1 if row is None else row, place)
+        if entry in enc.leave_out:
+            continue
+        try:
+            enc.value(value)
+        except Refused as refused:
+            enc.dropped[entry] = [Problem(path + at, why) for at, why in refused.below(f".meta[{key!r}]")]
+            continue
+        kept[key] = value
+    return meta if len(kept) == len(meta) else kept
 
 
 def _covered(held: dict[str, Any], graph: Graph, problems: list[Problem]) -> frozenset[str]:

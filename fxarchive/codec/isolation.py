@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
+
+
+@cache
+def import_fake_tensors() -> None:
+    """Let torch import what its first FakeTensorMode needs: on torch 2.7 those imports fail in `isolated`."""
+    FakeTensorMode()
 
 
 @contextmanager

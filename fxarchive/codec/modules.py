@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ def _buffers(enc: Encoder, held: dict[str, Any], problems: list[Problem]) -> lis
     flat: list[Any] = []
     passing = held["_non_persistent_buffers_set"]
     for name, value in _named(held["_buffers"], problems):
-        with _below(name, problems):
+        with _below(name, problems), enc.keeping() if name in passing else nullcontext():
             flat += (name, enc.value(value), name not in passing)
     for name in sorted(map(str, passing - held["_buffers"].keys())):
         problems.append(
@@ -138,7 +139,7 @@ def _attributes(
             problems.append(Problem(f".{name}", f"an attribute of this name cannot be kept: {why}"))
             continue
         enc.path = _step(path, name)
-        with _below(name, problems):
+        with _below(name, problems), enc.keeping():
             flat += (name, enc.value(value))
     return flat
 

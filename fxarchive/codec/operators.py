@@ -167,7 +167,10 @@ def _resolve_operator(dec: Decoder, record: list[Any], changed: list[Problem]) -
     packet = _packet(qualified, module)
     operator = getattr(packet, overload or "default", None)
     if not isinstance(operator, OpOverload):
-        raise LookupError(f"this torch ({torch.__version__}) has the operator but not this overload")
+        raise LookupError(
+            f"this torch ({torch.__version__}) has the operator but not this overload; load with the release that "
+            "wrote it"
+        )
     running = str(operator._schema)
     if running != schema and not _is_compatible(operator, schema):
         changed.append(Problem(name, f"the archive has {schema} and this torch has {running}"))

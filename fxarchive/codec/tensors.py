@@ -60,7 +60,8 @@ def encode_tensor(enc: Encoder, tensor: torch.Tensor) -> Value:
     Raises:
         Refused: the tensor is of a kind that cannot be kept, or something on it is.
     """
-    return ["tensor", row_of_tensor(enc, tensor)]
+    keep = enc.keep and not isinstance(tensor, torch.nn.Parameter)
+    return ["tensor", row_of_tensor(enc, tensor, keep=keep)]
 
 
 def row_of_tensor(enc: Encoder, tensor: torch.Tensor, *, keep: bool = False) -> int:
@@ -155,7 +156,7 @@ def _encode_strided(enc: Encoder, tensor: torch.Tensor, keep: bool) -> dict[str,
         )
     if tensor.dtype in PACKED and tensor.device.type != "cpu":
         raise Refused.because(f"a {tensor.dtype} tensor is kept only from the CPU; move it with .cpu()")
-    if tensor.is_quantized and enc.omit_weights:
+    if tensor.is_quantized and enc.omit_weights and not keep:
         raise Refused.because("a quantized tensor has no form without its bytes; save with its weights")
     record: dict[str, Any] = {
         "storage": encode_storage(enc, storage, keep=keep),

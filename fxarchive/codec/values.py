@@ -16,7 +16,7 @@ from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import TEXT_LENGTH, Encoder, Refused
 from fxarchive.codec.operators import decode_class, encode_class
 from fxarchive.document import Value
-from fxarchive.errors import InvalidDocument
+from fxarchive.errors import InvalidDocument, MissingOperator, Problem
 
 FACTORIES: dict[str, Callable[[], Any]] = {
     "list": list, "dict": dict, "set": set, "tuple": tuple, "frozenset": frozenset, "deque": deque,
@@ -280,6 +280,11 @@ def decode_shared(dec: Decoder, tagged: Value) -> Any:
 # values of torch and of the standard library
 
 
+def newer_torch() -> str:
+    """Return the remedy for a value that the running torch does not know."""
+    return f"torch {torch.__version__} has no such value; load with the release that wrote it, or a newer one"
+
+
 def encode_constant(tag: str) -> Callable[[Encoder, Any], Value]:
     return lambda enc, value: [tag, str(value).removeprefix("torch.")]
 
@@ -288,7 +293,7 @@ def decode_constant(dec: Decoder, tagged: Value) -> Any:
     tag, name = tagged
     constant = CONSTANTS[tag].get(name)
     if constant is None:
-        raise InvalidDocument(f"a {tag}", f"torch {torch.__version__} has no torch.{name}")
+        raise MissingOperator([Problem(f"torch.{name}", newer_torch())])
     return constant
 
 
@@ -301,7 +306,7 @@ def decode_device(dec: Decoder, tagged: Value) -> torch.device:
     try:
         return torch.device(kind) if index is None else torch.device(kind, index)
     except RuntimeError:
-        raise InvalidDocument("a device", f"torch {torch.__version__} has no device type {kind!r}") from None
+        raise MissingOperator([Problem(f"device {kind!r}", newer_torch())]) from None
 
 
 def is_enum(value: Any) -> bool:

@@ -147,6 +147,8 @@ class _Facts:
         """The sizes that new inputs share a symbol for (duck shaping)."""
         flat: list[Any] = []
         for value, symbol in self.env.val_to_var.items():
+            if not isinstance(symbol, sympy.Symbol):
+                continue  # torch 2.7 lists the constants 0 and 1 too
             if type(value) in (int, float):
                 flat += [value, self._row("val_to_var", symbol)]
             else:
