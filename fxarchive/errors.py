@@ -97,7 +97,8 @@ class ForbiddenName(FxArchiveError):
 
     def __init__(self, where: str, name: str) -> None:
         super().__init__(
-            f"{where} holds the name {name[:80]!r}, which must not reach generated source; do not load it, or ask who made it."
+            f"{where} holds the name {name[:80]!r}, which must not reach generated source; "
+            "do not load it, or ask who made it."
         )
         self.where, self.name = where, name
 
