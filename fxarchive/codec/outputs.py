@@ -45,6 +45,8 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
         return [(f"[{key!r:.80}]", held) for key, held in value.items()]
     if isinstance(value, list | tuple):
         return [(f"[{at}]", held) for at, held in enumerate(value)]
+    if isinstance(value, slice):
+        return [(".start", value.start), (".stop", value.stop), (".step", value.step)]
     return None
 
 
