@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "workloads": {},
         "inspect": [],
     }
+    if options.folder is not None:
+        Path(options.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fxarchive-bench-", dir=options.folder) as name:
         folder = Path(name).resolve()
         for workload in chosen:
