@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 from fxarchive import container, packing, store, wire
@@ -105,6 +104,7 @@ def save(
     if metadata is not None and not isinstance(metadata, Mapping):
         raise TypeError(f"metadata is a {type(metadata).__qualname__}; give a mapping with str keys.")
     from fxarchive import codec
+    from fxarchive.codec import arguments
     from fxarchive.codec.replay import examples_of
     from fxarchive.codec.storages import chunks
 
@@ -121,8 +121,8 @@ def save(
         schema=SCHEMA,
         min_reader=MIN_READER,
         features=tuple(sorted(encoded.features)),
-        writer=_writer(),
-        root=_kind(obj),
+        writer=Writer(__version__, arguments.torch_release(), _python()),
+        root=arguments.kind_of(obj),
         summary=summary,
         metadata=dict(metadata or {}),
     )
@@ -185,17 +185,19 @@ def load(
     """
     if verify not in ("graph", "all"):
         raise ValueError(f"verify is {verify!r}; it must be 'graph' or 'all'.")
-    options: dict[str, Any] = {
-        "trust": _names(trust),
-        "device": _device(device),
-        "fake_mode": _mode(fake_mode),
-    }
+    options: dict[str, Any] = {"trust": _names(trust)}
+    if device is not None or fake_mode is not None:
+        from fxarchive.codec import arguments
+
+        options |= {"device": arguments.device_of(device), "fake_mode": arguments.mode_of(fake_mode)}
     with store.open_read(path) as file:
         archive = container.open_archive(file, schema=SCHEMA, features=FEATURES, limits=limits)
         with collection_paused():
             obj = decode_archive(archive, mmap=mmap, verify_all=verify == "all", limits=limits, **options)
     if state_dict is not None:
-        _fill(obj, state_dict)
+        from fxarchive.codec import arguments
+
+        arguments.fill(obj, state_dict)
     return obj
 
 
@@ -310,19 +312,8 @@ def _aligned(size: int) -> memoryview:
     return memoryview(memory)[start : start + size]
 
 
-def _writer() -> Writer:
-    import torch
-
-    return Writer(__version__, str(torch.__version__), ".".join(map(str, sys.version_info[:3])))
-
-
-def _kind(obj: Any) -> str:
-    """The kind of the root object: GraphModule for any of them, else its class."""
-    import torch
-
-    if isinstance(obj, torch.fx.GraphModule):
-        return "GraphModule"
-    return type(obj).__qualname__[:100].encode("ascii", "replace").decode()
+def _python() -> str:
+    return ".".join(map(str, sys.version_info[:3]))
 
 
 def _names(trust: Iterable[str]) -> frozenset[str]:
@@ -331,70 +322,3 @@ def _names(trust: Iterable[str]) -> frozenset[str]:
         if not isinstance(name, str):
             raise TypeError(f"trust holds {name!r:.80}; give qualified names such as 'package.module.Class'.")
     return frozenset(names)
-
-
-def _device(device: torch.device | str | None) -> torch.device | None:
-    if device is None:
-        return None
-    import torch
-
-    if not isinstance(device, str | torch.device):
-        raise TypeError(f"device is {device!r:.80}; give a torch.device or its name, such as 'cpu'.")
-    try:
-        return torch.device(device)
-    except RuntimeError:
-        raise ValueError(
-            f"device is {device!r:.80}, which torch {torch.__version__} does not know."
-        ) from None
-
-
-def _mode(fake_mode: FakeTensorMode | None) -> FakeTensorMode | None:
-    if fake_mode is not None:
-        from torch._subclasses.fake_tensor import FakeTensorMode
-
-        if not isinstance(fake_mode, FakeTensorMode):
-            raise TypeError(f"fake_mode is {fake_mode!r:.80}; give a FakeTensorMode.")
-    return fake_mode
-
-
-def _fill(obj: Any, state_dict: Mapping[str, torch.Tensor]) -> None:
-    """Put ``state_dict`` into the module ``obj``; what was one tensor under several names stays one."""
-    import torch
-
-    if not isinstance(obj, torch.nn.Module):
-        raise ValueError(
-            f"state_dict fills a module, and the archive holds a {type(obj).__qualname__}; load it without "
-            "state_dict and fill the modules in it."
-        )
-    if not isinstance(state_dict, Mapping):
-        raise TypeError(
-            f"state_dict is a {type(state_dict).__qualname__}; give a mapping of names to tensors."
-        )
-    known = obj.state_dict(keep_vars=True)
-    ties: dict[int, list[str]] = {}
-    for name, tensor in known.items():
-        if isinstance(tensor, torch.Tensor):
-            ties.setdefault(id(tensor), []).append(name)
-    given = dict(state_dict)
-    for names in ties.values():
-        held = [given[name] for name in names if name in given]
-        if len(names) > 1 and held:
-            if not all([_same(held[0], other) for other in held[1:]]):
-                raise ValueError(f"state_dict has different tensors for {', '.join(names)}, which are tied.")
-            given.update(dict.fromkeys(names, held[0]))
-    try:
-        obj.load_state_dict(given, assign=True)
-    except RuntimeError as error:
-        raise ValueError(f"state_dict does not fit: {' '.join(str(error).split())}") from None
-    for first, *others in ties.values():
-        for name in others:
-            path, _, last = name.rpartition(".")
-            setattr(obj.get_submodule(path), last, attrgetter(first)(obj))
-
-
-def _same(left: torch.Tensor, right: torch.Tensor) -> bool:
-    import torch
-
-    if left is right or left.dtype != right.dtype or left.device != right.device:
-        return left is right
-    return left.is_meta or torch.equal(left, right)

@@ -31,7 +31,7 @@ notation
 ports
 summary
 listing inspection
-codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve
+codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.shape_env_names
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
