@@ -745,3 +745,9 @@ def test_a_long_path_is_shown_without_its_middle() -> None:
         fxarchive.dumps(value)
     assert len(caught.value.problems[0].path) < 450
     assert " ... " in caught.value.problems[0].path
+
+
+def test_allowing_drops_changes_no_byte_where_nothing_is_dropped() -> None:
+    module = fx.symbolic_trace(nn.ReLU())
+    module.meta = {"a": [1, {"b": [2]}]}
+    assert fxarchive.dumps(module, on_unsupported="drop") == fxarchive.dumps(module)

@@ -158,7 +158,11 @@ class Encoder:
             self._containers[id(value)] = tagged
             self._alive.append(value)
             body: list[Any] = []
-            fill(body)
+            try:
+                fill(body)
+            except Refused:
+                del self._containers[id(value)]  # so that each place that holds the container is named
+                raise
             if tagged[0] == "shared":
                 self.document["shared"][tagged[1]].extend(body)
                 return list(tagged)

@@ -118,7 +118,7 @@ def encode_graph_module(
         record["class_name"] = name
     try:
         with enc.metadata():
-            record["meta"] = enc.value(_meta(enc, module, path))
+            record["meta"] = _encode_meta(enc, module, path)
     except Refused as refused:
         problems += refused.below(".meta")
     tracer = (held.get("_tracer_cls"), held.get("_tracer_extras") or {})
@@ -131,24 +131,33 @@ def encode_graph_module(
     return _covered(held, graph, problems)
 
 
-def _meta(enc: Encoder, module: GraphModule, path: str) -> Any:
-    """Return the module's metadata, without the entries that are left out."""
+def _encode_meta(enc: Encoder, module: GraphModule, path: str) -> Any:
+    """Encode the module's metadata, without the entries that are left out.
+
+    Entries are looked at one by one only after the whole was refused: encoding a container twice would make
+    it look shared, and what is encoded here is thrown away when something is dropped.
+    """
     meta = vars(module).get("meta", {})
-    if not enc.drop or type(meta) is not dict:
-        return meta
     row = enc.row("modules", id(module))
-    kept = {}
-    for place, (key, value) in enumerate(meta.items()):
-        entry = (MODULE_META, -1 if row is None else row, place)
-        if entry in enc.leave_out:
-            continue
+    places = (
+        []
+        if type(meta) is not dict
+        else [(MODULE_META, -1 if row is None else row, i) for i in range(len(meta))]
+    )
+    if not enc.leave_out.isdisjoint(places):
+        kept = [item for entry, item in zip(places, meta.items(), strict=True) if entry not in enc.leave_out]
+        return enc.value(dict(kept))
+    try:
+        return enc.value(meta)
+    except Refused:
+        if not enc.drop or not places:
+            raise
+    for entry, (key, value) in zip(places, meta.items(), strict=True):
         try:
             enc.value(value)
         except Refused as refused:
             enc.dropped[entry] = [Problem(path + at, why) for at, why in refused.below(f".meta[{key!r}]")]
-            continue
-        kept[key] = value
-    return meta if len(kept) == len(meta) else kept
+    return None
 
 
 def _covered(held: dict[str, Any], graph: Graph, problems: list[Problem]) -> frozenset[str]:
