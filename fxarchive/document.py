@@ -1,11 +1,9 @@
 """The document: what stands between the bytes of an archive and torch objects.
 
 A document is one dict of plain values: None, bool, int, float, str, bytes, list, and dict with str keys. It
-names
-no torch class and holds no tuple and no set, so that its wire form needs a dozen opcodes. Every shared
-thing is a row
-in a table and is referred to by its number. `spec/schema-2.md` is the reference; this module is its typed
-form.
+names no torch class and holds no tuple and no set, so that its wire form needs a dozen opcodes. Every shared
+thing is a row in a table and is referred to by its number. `spec/schema-2.md` is the reference; this module
+is its typed form.
 
 Values
 ------
@@ -23,12 +21,12 @@ How to change the schema
 ------------------------
 A released schema is frozen.
 
-1. A new kind of value, of table or of column: give it a feature flag (`FEATURES`), let the encoder add the flag only
-   to archives that use it, describe it in `spec/schema-2.md`, add corpus files. Old readers refuse by the
-   flag's name.
+1. A new kind of value, of table or of column: give it a feature flag (`FEATURES`), let the encoder add the
+   flag only to archives that use it, describe it in `spec/schema-2.md`, add corpus files. Old readers refuse
+   by the flag's name.
 2. A change of what exists: raise `SCHEMA`, write `migrations/schema_N_to_M.py` with ``upgrade`` and
-``downgrade``, a
-   page `spec/schema-M.md`, corpus files of the new schema, a line in the history above and in CHANGELOG.
+   ``downgrade``, a page `spec/schema-M.md`, corpus files of the new schema, a line in the history above and
+   in CHANGELOG.
 """
 
 from __future__ import annotations

@@ -52,9 +52,8 @@ class Encoder:
     """Tables under construction, and the memory of what already has a row.
 
     Objects are kept alive while the encoder lives, so that an `id` names one object. Modules and graphs get
-    their
-    row number when they are first met and are filled later from a queue, so that no nesting of modules is
-    too deep.
+    their row number when they are first met and are filled later from a queue, so that no nesting of modules
+    is too deep.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """Pytree specs, as records of type, context and children.
 
-The class TreeSpec changed its fields in torch 2.10 and 2.11, and torch's own JSON form reads a tuple that
-is a
-dict key back as a list, so neither is stored.
+The class TreeSpec changed its fields in torch 2.10 and 2.11, and torch's own JSON form reads a tuple that is
+a dict key back as a list, so neither is stored.
 """
 
 from __future__ import annotations
