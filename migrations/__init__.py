@@ -1,12 +1,14 @@
 """Migrations: one module a step from a schema to the next, pure functions on plain data, without torch.
 
-`STEPS` lists the modules in order. Each has ``SOURCE`` (the schema it takes), ``upgrade(document)`` and
-``downgrade(document)``. CONTRIBUTING.md says how to add one.
+`STEPS` lists the modules in order. Each has ``SOURCE`` (the schema it takes), ``upgrade(content)`` and
+``downgrade(content)``. CONTRIBUTING.md says how to add one.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
+
+from fxarchive.migrations.content import Content
 
 
 class Step(Protocol):
@@ -14,8 +16,11 @@ class Step(Protocol):
 
     SOURCE: int
 
-    def upgrade(self, document: dict[str, Any], /) -> dict[str, Any]:
-        """Return the document in the next schema."""
+    def upgrade(self, content: Content, /) -> Content:
+        """Return the content in the next schema."""
+
+    def downgrade(self, content: Content, /) -> Content:
+        """Return the content, of the next schema, in this one."""
 
 
 STEPS: tuple[Step, ...] = ()

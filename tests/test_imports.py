@@ -23,6 +23,7 @@ container.reader
 container
 wire store packing trust
 audit
+migrations.content
 migrations
 upgrade
 reading
