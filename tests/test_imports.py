@@ -23,15 +23,21 @@ container.reader
 container
 wire store packing trust
 audit
-migrations.content
+migrations.content migrations.operators.calls
+migrations.operators.autograd migrations.operators.distributed migrations.operators.linear_algebra
+migrations.operators.named_tensors migrations.operators.normalization migrations.operators.pooling
+migrations.operators.random migrations.operators.sparse migrations.operators.symbolic_shapes
+migrations.operators
 migrations
+binding rewriting
+adaptation
 upgrade
 reading
 tables
 notation
 ports
 summary
-listing inspection
+listing inspection compatibility
 codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.shape_env_names
@@ -53,7 +59,7 @@ codec
 api
 verification
 cli.output
-cli.inspect cli.show cli.verify
+cli.compat cli.inspect cli.show cli.verify
 cli.main
 cli
 """
@@ -70,8 +76,8 @@ USERS_OF_TORCH = ("codec", "pickler")
 LATE_TORCH = {"api": "the header names the release of torch and the kind of the root object"}
 """Other modules that import torch inside a function, with the reason."""
 
-LATE_CODEC = ("api", "verification", "pickler")
-"""Who may import the codec; `api` and `verification` inside functions only."""
+LATE_CODEC = ("api", "verification", "pickler", "cli.compat")
+"""Who may import the codec; all but `pickler` inside functions only."""
 
 DANGEROUS = frozenset(
     """
