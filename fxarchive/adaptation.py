@@ -16,7 +16,7 @@ from fxarchive.document import OPS, Document, Graph
 from fxarchive.errors import Problem
 from fxarchive.migrations.operators import methods, remedy, upgraders
 from fxarchive.migrations.operators.calls import Call, Kind, Operand, Unportable
-from fxarchive.rewriting import Calls
+from fxarchive.calls import Calls
 from fxarchive.schemas import parse
 
 CALL_FUNCTION, CALL_METHOD = OPS.index("call_function"), OPS.index("call_method")

@@ -29,7 +29,7 @@ migrations.operators.named_tensors migrations.operators.normalization migrations
 migrations.operators.random migrations.operators.sparse migrations.operators.symbolic_shapes
 migrations.operators
 migrations
-binding rewriting
+binding calls
 adaptation
 upgrade
 reading

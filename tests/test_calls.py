@@ -14,7 +14,7 @@ from fxarchive import codec
 from fxarchive.document import OPS
 from fxarchive.errors import InvalidDocument
 from fxarchive.migrations.operators.calls import Call, Operand, Result
-from fxarchive.rewriting import Calls
+from fxarchive.calls import Calls
 
 from .documents import HOLE, graph
 

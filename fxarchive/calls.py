@@ -12,8 +12,6 @@ from fxarchive.migrations.operators.calls import Call, Kind, Operand, Result
 
 HOLE = ["hole"]
 
-CALLS = {OPS.index("call_function"), OPS.index("call_method")}
-
 
 class Calls:
     """The calls of one graph.
