@@ -25,7 +25,7 @@ wire store packing trust
 audit
 migrations.content
 migrations
-upgrade
+chain
 reading
 tables
 notation
@@ -281,7 +281,7 @@ LOOK = """
 import sys
 import fxarchive, fxarchive.cli
 from fxarchive.cli.main import run
-from fxarchive import inspect, listing, reading, verify, upgrade, migrations
+from fxarchive import chain, inspect, listing, reading, verify, migrations
 path = sys.argv[1]
 assert inspect(path, full=True).contents.nodes == 3
 assert verify(path).ok
