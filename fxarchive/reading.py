@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fxarchive import chain, packing, wire
 from fxarchive.container import Archive
-from fxarchive.document import Document, content_section
+from fxarchive.document import SCHEMA, Document, content_section
 from fxarchive.errors import InvalidDocument
 from fxarchive.limits import DEFAULT_LIMITS, Limits
 from fxarchive.migrations.content import Content
@@ -34,7 +36,12 @@ def read_current(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Content:
 
     Args and errors as for `read_document`.
     """
-    content = chain.to_current(read_content(archive, limits))
+    content = read_content(archive, limits)
+    if (
+        content.schema > SCHEMA
+    ):  # it was opened, so its `min_reader` says that it can be read as of this schema
+        content = replace(content, schema=SCHEMA, document={**content.document, "schema": SCHEMA})
+    content = chain.to_current(content)
     check_sections(archive, content)
     return content
 

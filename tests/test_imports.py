@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = """
 _version errors limits qualname names collection
 document
-container.frames container.plain
+container.frames container.history container.plain
 container.header container.index container.sources
 container.writer
 container.reader

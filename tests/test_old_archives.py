@@ -110,3 +110,10 @@ def test_a_section_that_stands_in_both_places_is_refused() -> None:
 def test_a_schema_that_no_step_leads_on_from_is_refused() -> None:
     with pytest.raises(InvalidDocument, match="no migration leads from schema 1 to 2"), steps():
         read_document(container.open_archive(stream_archive()))
+
+
+def test_a_newer_schema_that_readers_of_this_one_may_read_is_read() -> None:
+    newer = {**packing.pack(weights()), "schema": 3}
+    data = archive_of(weights(), schema=3, payload=newer)
+    assert fxarchive.loads(data)[1].tolist() == [0, 0]
+    assert fxarchive.verify(io.BytesIO(data)).ok
