@@ -21,6 +21,7 @@ container.header container.index container.sources
 container.writer
 container.reader
 container
+staging
 wire store packing trust
 audit
 migrations.content
