@@ -32,7 +32,11 @@ tables
 notation
 ports
 summary
-listing inspection
+listing inspection rewriting selection
+orders
+outputs
+upgrading
+batch
 codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.shape_env_names
@@ -54,7 +58,8 @@ codec
 api
 verification
 cli.output
-cli.inspect cli.show cli.verify
+cli.rewrites
+cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
 cli.main
 cli
 """
