@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 from fxarchive import releases
 from fxarchive.binding import Unbound, bind
+from fxarchive.calls import Calls
 from fxarchive.document import OPS, Document, Graph
 from fxarchive.errors import Problem
 from fxarchive.migrations.operators import methods, remedy, upgraders
 from fxarchive.migrations.operators.calls import Call, Kind, Operand, Unportable
-from fxarchive.calls import Calls
 from fxarchive.schemas import parse
 
 CALL_FUNCTION, CALL_METHOD = OPS.index("call_function"), OPS.index("call_method")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import Any
 
-from fxarchive.document import OPS, Graph
+from fxarchive.document import Graph
 from fxarchive.errors import InvalidDocument
 from fxarchive.migrations.operators.calls import Call, Kind, Operand, Result
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import fx
 
 from fxarchive import codec
+from fxarchive.calls import Calls
 from fxarchive.document import OPS
 from fxarchive.errors import InvalidDocument
 from fxarchive.migrations.operators.calls import Call, Operand, Result
-from fxarchive.calls import Calls
 
 from .documents import HOLE, graph
 

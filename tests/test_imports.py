@@ -16,11 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = """
 _version errors limits qualname names collection schemas releases
 document
-container.frames container.plain
+container.frames container.history container.plain
 container.header container.index container.sources
 container.writer
 container.reader
 container
+staging
 wire store packing trust
 audit
 migrations.content migrations.operators.calls
@@ -31,13 +32,17 @@ migrations.operators
 migrations
 binding calls
 adaptation
-upgrade
+chain
 reading
 tables
 notation
 ports
 summary
-listing inspection compatibility
+listing inspection compatibility rewriting selection
+orders
+outputs
+upgrading
+batch
 codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.shape_env_names
@@ -59,7 +64,8 @@ codec
 api
 verification
 cli.output
-cli.compat cli.inspect cli.show cli.verify
+cli.rewrites
+cli.compat cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
 cli.main
 cli
 """
@@ -287,7 +293,7 @@ LOOK = """
 import sys
 import fxarchive, fxarchive.cli
 from fxarchive.cli.main import run
-from fxarchive import inspect, listing, reading, verify, upgrade, migrations
+from fxarchive import chain, inspect, listing, reading, verify, migrations
 path = sys.argv[1]
 assert inspect(path, full=True).contents.nodes == 3
 assert verify(path).ok
