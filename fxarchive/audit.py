@@ -12,13 +12,13 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from fxarchive.document import OPS, SYMBOLIC_SHAPES, Document, empty_document
+from fxarchive.document import EXPORTED_PROGRAMS, OPS, SYMBOLIC_SHAPES, Document, empty_document
 from fxarchive.errors import ForbiddenName, InvalidDocument, UntrustedNames
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
 _KEYS = set(empty_document())
-FEATURE_KEYS = {SYMBOLIC_SHAPES: "symbolic"}
+FEATURE_KEYS = {SYMBOLIC_SHAPES: "symbolic", EXPORTED_PROGRAMS: "programs"}
 """Feature flag -> the table that a document has only with it."""
 
 _GRAPH_KEYS = {
@@ -210,7 +210,9 @@ def _keyword_names(spec: Any) -> list[str]:
 
 
 def _check_module(where: str, module: Any) -> None:
-    if type(module) is not dict or type(module.get("graph", module.get("klass"))) is not int:
+    if type(module) is not dict or (
+        type(module.get("graph", module.get("klass"))) is not int and "guards" not in module
+    ):
         raise InvalidDocument(where, "it is not a record with a class or a graph")
     for key, step in (("parameters", 2), ("buffers", 3), ("modules", 2), ("attributes", 2)):
         names = module.get(key, [])

@@ -42,7 +42,10 @@ MIN_READER = 2
 SYMBOLIC_SHAPES = "symbolic-shapes"
 """Feature flag of archives with symbolic sizes, expressions and shape environments."""
 
-FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES})
+EXPORTED_PROGRAMS = "exported-programs"
+"""Feature flag of archives with ExportedPrograms, or with what their ``module()`` returns."""
+
+FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES, EXPORTED_PROGRAMS})
 """Feature flags that this release understands."""
 
 DOCUMENT = "document"
@@ -73,6 +76,8 @@ VALUE_TAGS = frozenset(
         "shared", "value", "text", "target", "tensor", "fake", "module", "graph", "node",
         # symbolic shapes (a feature flag)
         "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key",
+        # exported programs (a feature flag)
+        "program", "export",
         # a place in a call pattern that takes the next operand
         "hole",
     }
@@ -142,6 +147,31 @@ class Module(TypedDict, total=False):
     """``gm.meta`` of a GraphModule."""
     tracer: list[Any]
     """``_tracer_cls`` and ``_tracer_extras``, as in `Graph`; left out when they are those of the graph."""
+    unlifted: list[Any]
+    """What `ExportedProgram.module` put into a GraphModule: ``[hooks before, hooks after, methods]``, each
+    a list of names (feature flag "exported-programs")."""
+    guards: list[Any]
+    """``[paths, guards]`` of a module that checks the inputs of another; such a row has no class and no graph
+    (feature flag "exported-programs")."""
+
+
+class Program(TypedDict, total=False):
+    """A `torch.export.ExportedProgram` (`spec/schema-2-programs.md`); values where not said otherwise."""
+
+    module: int
+    """Row in `modules`: the program's GraphModule."""
+    signature: Value
+    state: Value
+    constants: Value
+    ranges: Value
+    calls: Value
+    """The module call graph."""
+    examples: Value
+    leaves: Value
+    """Leaves of the example inputs where `examples` is their tree spec; left out otherwise."""
+    dialects: list[str]
+    guards: list[str]
+    """Conditions on the inputs, as text; left out by releases that have none."""
 
 
 class Document(TypedDict):

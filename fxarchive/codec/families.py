@@ -12,6 +12,8 @@ from fxarchive.codec import (
     graphs,
     modules,
     operators,
+    programs,
+    signatures,
     symbols,
     tensors,
     treespecs,
@@ -34,6 +36,8 @@ FAMILIES = (
     columns,
     graph_modules,
     modules,
+    signatures,
+    programs,
 )
 """In the order in which their predicates are tried."""
 
