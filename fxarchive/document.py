@@ -42,11 +42,17 @@ MIN_READER = 2
 SYMBOLIC_SHAPES = "symbolic-shapes"
 """Feature flag of archives with symbolic sizes, expressions and shape environments."""
 
-FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES})
+NODE_SOURCES = "node-sources"
+"""Feature flag of archives that say which earlier nodes their nodes were made from (``from_node``)."""
+
+FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES, NODE_SOURCES})
 """Feature flags that this release understands."""
 
 DOCUMENT = "document"
 """Name of the section that holds the document."""
+
+SOURCE_COLUMNS = ("pass", "action", "graph", "name", "target", "count", "origins")
+"""Columns of the table `sources`, each of row numbers; all but the last have an entry for each row."""
 
 OPS = ("placeholder", "get_attr", "call_function", "call_method", "call_module", "output", "root")
 """Opcodes of fx nodes; a node's opcode is stored as its index here."""
@@ -73,6 +79,8 @@ VALUE_TAGS = frozenset(
         "shared", "value", "text", "target", "tensor", "fake", "module", "graph", "node",
         # symbolic shapes (a feature flag)
         "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key",
+        # where a node comes from (a feature flag)
+        "node_source",
         # a place in a call pattern that takes the next operand
         "hole",
     }

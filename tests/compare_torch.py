@@ -273,10 +273,20 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if type(value) is list else value
 
 
+def _operator(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """torch copies metadata with `copy.copy`, which makes a second object of one operator."""
+    same = c.in_metadata and left.name() == right.name() and str(left._schema) == str(right._schema)
+    if left is not right and not same:
+        c.report(path, left, right)
+
+
 def _node_source(c: Comparison, path: str, left: Any, right: Any) -> None:
     """Provenance of a node; the graph in it is an address of the process, of which only sameness counts."""
-    for name in ("pass_name", "action", "name", "target", "from_node"):
+    for name in ("pass_name", "name", "target"):
         c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+    for name in ("action", "from_node"):  # sources are values, and so are their lists
+        c.push(f"{path}.{name}", tuple(getattr(left, name)), tuple(getattr(right, name)))
+    c.equal(f"{path} has a node", left.node_info is None, right.node_info is None)
     c.partner("graph_id", f"{path}.graph_id", left.graph_id, right.graph_id)
 
 
@@ -314,12 +324,20 @@ def _array(c: Comparison, path: str, left: Any, right: Any) -> None:
 
 
 IMMUTABLE = (
-    *(TreeSpec, NodeSource, immutable_list, immutable_dict, sympy.Basic, numpy.generic),
+    *(
+        TreeSpec,
+        NodeSource,
+        torch._ops.OpOverload,
+        immutable_list,
+        immutable_dict,
+        sympy.Basic,
+        numpy.generic,
+    ),
     *(torch.SymInt, torch.SymFloat, torch.SymBool),
 )
 BY_IDENTITY = (
     *(torch.dtype, torch.layout, torch.memory_format),
-    *(torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator),
+    *(torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator),
 )
 BY_EQUALITY = (torch.device, type(torch.per_tensor_affine))
 COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
@@ -334,6 +352,7 @@ COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
     fx.Node: _node_reference,
     TreeSpec: _tree_spec,
     NodeSource: _node_source,
+    torch._ops.OpOverload: _operator,
     nn.Module: _module,
     torch.Generator: _generator,
     numpy.ndarray: _array,
