@@ -12,13 +12,21 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from fxarchive.document import EXPORTED_PROGRAMS, OPS, SYMBOLIC_SHAPES, Document, empty_document
+from fxarchive.document import (
+    EXPORTED_PROGRAMS,
+    NODE_SOURCES,
+    OPS,
+    SOURCE_COLUMNS,
+    SYMBOLIC_SHAPES,
+    Document,
+    empty_document,
+)
 from fxarchive.errors import ForbiddenName, InvalidDocument, UntrustedNames
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
 _KEYS = set(empty_document())
-FEATURE_KEYS = {SYMBOLIC_SHAPES: "symbolic", EXPORTED_PROGRAMS: "programs"}
+FEATURE_KEYS = {SYMBOLIC_SHAPES: "symbolic", NODE_SOURCES: "sources", EXPORTED_PROGRAMS: "programs"}
 """Feature flag -> the table that a document has only with it."""
 
 _GRAPH_KEYS = {
@@ -50,6 +58,8 @@ def audit(document: Document, *, trust: Collection[str] | None, features: Iterab
     """
     _check_tables(document, features)
     _check_targets(document["targets"], trust)
+    if "sources" in document:
+        _check_sources(document)
     for row, graph in enumerate(document["graphs"]):
         _check_graph(document, f"graph {row}", graph)
     for row, module in enumerate(document["modules"]):
@@ -89,6 +99,22 @@ def _check_targets(targets: list[Any], trust: Collection[str] | None) -> None:
             untrusted.append(name)
     if untrusted:
         raise UntrustedNames(sorted(set(untrusted)))
+
+
+def _check_sources(document: Any) -> None:
+    columns, where = document["sources"], "table sources"
+    if type(columns) is not dict or set(columns) != set(SOURCE_COLUMNS):
+        raise InvalidDocument(where, "its columns are not those of its schema")
+    if not all([type(column) is list for column in columns.values()]):
+        raise InvalidDocument(where, "a column is not a list")
+    count, texts = len(columns["pass"]), len(document["texts"])
+    if {len(columns[key]) for key in SOURCE_COLUMNS[:-1]} != {count}:
+        raise InvalidDocument(where, "its columns differ in length")
+    ends = {"graph": count + 1, "count": count + 1, "origins": count}
+    for key, column in columns.items():
+        _check_rows(where, key, column, ends.get(key, texts))
+    if sum(columns["count"]) != len(columns["origins"]):
+        raise InvalidDocument(where, "its columns differ in length")
 
 
 def _check_graph(document: Document, where: str, graph: Any) -> None:

@@ -45,11 +45,17 @@ SYMBOLIC_SHAPES = "symbolic-shapes"
 EXPORTED_PROGRAMS = "exported-programs"
 """Feature flag of archives with ExportedPrograms, or with what their ``module()`` returns."""
 
-FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES, EXPORTED_PROGRAMS})
+NODE_SOURCES = "node-sources"
+"""Feature flag of archives that say which earlier nodes their nodes were made from (``from_node``)."""
+
+FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES, NODE_SOURCES, EXPORTED_PROGRAMS})
 """Feature flags that this release understands."""
 
 DOCUMENT = "document"
 """Name of the section that holds the document."""
+
+SOURCE_COLUMNS = ("pass", "action", "graph", "name", "target", "count", "origins")
+"""Columns of the table `sources`, each of row numbers; all but the last have an entry for each row."""
 
 OPS = ("placeholder", "get_attr", "call_function", "call_method", "call_module", "output", "root")
 """Opcodes of fx nodes; a node's opcode is stored as its index here."""
@@ -78,6 +84,8 @@ VALUE_TAGS = frozenset(
         "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key",
         # exported programs (a feature flag)
         "program", "export",
+        # where a node comes from (a feature flag)
+        "node_source",
         # a place in a call pattern that takes the next operand
         "hole",
     }

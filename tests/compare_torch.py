@@ -282,10 +282,20 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if type(value) is list else value
 
 
+def _operator(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """torch copies metadata with `copy.copy`, which makes a second object of one operator."""
+    same = c.in_metadata and left.name() == right.name() and str(left._schema) == str(right._schema)
+    if left is not right and not same:
+        c.report(path, left, right)
+
+
 def _node_source(c: Comparison, path: str, left: Any, right: Any) -> None:
     """Provenance of a node; the graph in it is an address of the process, of which only sameness counts."""
-    for name in ("pass_name", "action", "name", "target", "from_node"):
+    for name in ("pass_name", "name", "target"):
         c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+    for name in ("action", "from_node"):  # sources are values, and so are their lists
+        c.push(f"{path}.{name}", tuple(getattr(left, name)), tuple(getattr(right, name)))
+    c.equal(f"{path} has a node", left.node_info is None, right.node_info is None)
     c.partner("graph_id", f"{path}.graph_id", left.graph_id, right.graph_id)
 
 
@@ -301,15 +311,6 @@ def _codegen(c: Comparison, path: str, left: Any, right: Any) -> None:
             c.push(f"{path}.pytree_info", tuple(map(_frozen, x)), tuple(map(_frozen, y)))
         else:
             c.push(f"{path}.{name}", x, y)
-
-
-def _operator(c: Comparison, path: str, left: Any, right: Any) -> None:
-    """Metadata of dynamo holds copies of operators; elsewhere an operator is torch's own object."""
-    same = left is right
-    if c.in_metadata and isinstance(left, torch._ops.OpOverload):
-        same = left.name() == right.name() and left._overloadpacket is right._overloadpacket
-    if not same:
-        c.report(path, left, right)
 
 
 def _module(c: Comparison, path: str, left: nn.Module, right: nn.Module) -> None:
@@ -400,8 +401,16 @@ def _array(c: Comparison, path: str, left: Any, right: Any) -> None:
 
 
 IMMUTABLE = (
-    *(TreeSpec, NodeSource, immutable_list, immutable_dict, sympy.Basic, numpy.generic),
-    *(torch.SymInt, torch.SymFloat, torch.SymBool, torch._ops.OpOverload),
+    *(
+        TreeSpec,
+        NodeSource,
+        torch._ops.OpOverload,
+        immutable_list,
+        immutable_dict,
+        sympy.Basic,
+        numpy.generic,
+    ),
+    *(torch.SymInt, torch.SymFloat, torch.SymBool),
 )
 BY_IDENTITY = (
     *(torch.dtype, torch.layout, torch.memory_format),
@@ -419,9 +428,9 @@ COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
     fx.Graph: _graph,
     fx.Node: _node_reference,
     fx.graph.CodeGen: _codegen,
-    torch._ops.OpOverload: _operator,
     TreeSpec: _tree_spec,
     NodeSource: _node_source,
+    torch._ops.OpOverload: _operator,
     nn.Module: _module,
     torch.Generator: _generator,
     numpy.ndarray: _array,

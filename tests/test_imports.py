@@ -39,7 +39,7 @@ codec.fast.unlifting
 codec.guard_modules
 codec.unlifted
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
-codec.values codec.symbolic.records codec.symbolic.shape_envs
+codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
 codec.geometry codec.symbolic.restore
 codec.signatures codec.storages codec.history codec.symbolic.values
 codec.layouts codec.symbolic.fakes codec.symbols

@@ -39,8 +39,6 @@ def plain(module: torch.nn.Module) -> Any:
     for held in module.modules():
         if isinstance(held, torch.fx.GraphModule):
             held.meta.pop("dynamo_compile_id", None)
-            for node in held.graph.nodes:
-                node.meta.pop("from_node", None)
     return module
 
 
