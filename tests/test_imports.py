@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = """
-_version errors limits qualname names collection guards
+_version errors limits qualname names collection schemas releases guards
 document
 container.frames container.plain
 container.header container.index container.sources
