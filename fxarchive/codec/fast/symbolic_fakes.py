@@ -27,7 +27,7 @@ class _Holder(torch.Tensor):
     """Numbers on their way into a FakeTensor; no operator ever sees one."""
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         raise NotImplementedError(f"{func} of a tensor that is being built")
 
 
@@ -110,7 +110,8 @@ def _number(env: Any, name: str, hint: int) -> Any:
 
     symbol = sympy.Symbol(name, integer=True, positive=True)
     env.var_to_range[symbol] = ValueRanges(2, 1000)
-    return torch.SymInt(sym_node_of(symbol, env, int, hint, None))
+    make: Any = torch.SymInt
+    return make(sym_node_of(symbol, env, int, hint, None))
 
 
 def _facts(fake: Any) -> list[str]:
