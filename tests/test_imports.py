@@ -49,6 +49,7 @@ codec.fast codec.fast.fakes codec.fast.nodes codec.fast.programs codec.fast.shap
 codec.fast.unlifting
 codec.guard_modules
 codec.unlifted
+codec.fast.symbolic_fakes
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
 codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
 codec.geometry codec.symbolic.restore
