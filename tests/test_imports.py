@@ -21,6 +21,9 @@ container.header container.index container.sources
 container.writer
 container.reader
 container
+packing.numbers
+packing.strings
+packing.names packing.rows
 wire store packing trust
 audit
 migrations.content

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from operator import lt
 from typing import Any
 
 import torch
@@ -19,9 +20,9 @@ from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.descriptions import Description
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fast import fakes as fast
-from fxarchive.codec.geometry import reason
+from fxarchive.codec.geometry import MAX_EXTENT, reason
 from fxarchive.codec.history import add_history, check_view, view_of
-from fxarchive.codec.storages import view
+from fxarchive.codec.storages import META
 from fxarchive.codec.symbolic import fakes as symbolic_fakes
 from fxarchive.codec.tensors import decode_attributes, encode_attributes, row_of_tensor, tensor_of_row
 from fxarchive.document import Value
@@ -216,9 +217,29 @@ class FakeReader:
         self.special = frozenset().union(*self.extras.values())
         self.known: dict[int, Any] = dec.objects.setdefault("fakes", {})
         self.makers: dict[int, Callable[[], Any]] = {}
-        self.wrappers: dict[tuple[int, int], Callable[[torch.Tensor], Any]] = {}
+        self.prototypes: dict[tuple[int, torch.device], Any] = {}
         self.described: dict[int, Description] = {}
         self.mode = symbols.fake_mode(dec)
+        self.sharing = {} if symbols.has_symbols(dec) else self._plain_sharing()
+        """Row -> owner of its storage, of those that only share one."""
+        self.aliases: dict[int, tuple[int, Callable[[Any], Any]]] = {}
+        """Row of a description -> bytes that it needs, how to build one over a storage."""
+        self.storages: dict[int, tuple[int, Any]] = {}
+        """Row of an owner -> bytes of its storage, and that."""
+
+    def _plain_sharing(self) -> dict[int, int]:
+        sharing, base = self.extras["storage"], self.extras["base"]
+        owners = list(sharing.values())
+        if (
+            set(map(type, owners)) != {int}
+            or min(owners) < 0
+            or not all(map(lt, owners, sharing))
+            or not sharing.keys().isdisjoint(owners)
+            or not base.keys().isdisjoint(owners)
+        ):
+            return {}  # each is refused where it is met
+        more = set().union(*[column for name, column in self.extras.items() if name != "storage"])
+        return {row: owner for row, owner in sharing.items() if row not in more} if more else sharing
 
     @staticmethod
     def _rows_of(where: str, rows: Any, count: int) -> list[int]:
@@ -244,16 +265,19 @@ class FakeReader:
         return self.mode if environment is None else symbols.fake_mode(self.dec, environment)
 
     def _fakes(self, rows: list[int]) -> list[Any]:
-        known, makers, description, special = self.known, self.makers, self.description, self.special
+        known, makers, description = self.known, self.makers, self.description
+        special, sharing = self.special, self.sharing
         out: list[Any] = []
         for row in rows:
             fake = known.get(row)
             if fake is None:
-                if row in special:
+                if row in sharing:
+                    fake = self._alias(row, sharing[row])
+                elif row in special:
                     fake = self._special(row)
                 else:
                     make = makers.get(description[row])
-                    fake = self._first(description[row]) if make is None else make()
+                    fake = self._plain(row) if make is None else make()
                 known[row] = fake
             out.append(fake)
         return out
@@ -266,24 +290,65 @@ class FakeReader:
             found = self.described[at] = descriptions.decode(self.dec, entry, f"descriptions[{at}]")
         return found
 
-    def _first(self, at: int) -> Any:
-        """Build the first FakeTensor of a description, and settle how the others are made."""
-        description = self.describe(at)
-        mode = self._mode(description)
+    def _plain(self, row: int) -> Any:
+        at = self.description[row]
+        make = self.makers.get(at)
+        if make is None:
+            make = self.makers[at] = self._maker(self.describe(at))
+        return make()
 
-        def official() -> Any:
-            return descriptions.build(description, mode)
+    def _maker(self, description: Description) -> Callable[[], Any]:
+        """Settle how FakeTensors of a description, each with a storage of its own, are made."""
+        d, mode = description, self._mode(description)
+        wrap = self._wrap(d, mode) if d.is_plain and d.owns_what_it_needs else None
+        if wrap is None:
+            return lambda: descriptions.build(d, mode)
+        empty: Any = torch.empty_strided
+        dtype, size, stride = d.dtype, tuple(d.size), tuple(d.stride)
+        if d.is_leaf:
+            return lambda: wrap(empty(size, stride, dtype=dtype, device=META))
+        return lambda: add_history(wrap(empty(size, stride, dtype=dtype, device=META)), mode)
 
-        first = official()
-        make = None
-        if description.is_simple:
-            leaf_grad = description.requires_grad and description.is_leaf
-            make = fast.copier(first, mode, description.size, description.stride, leaf_grad)
-        if make is not None and description.requires_grad and not description.is_leaf:
-            bare = fast.copier(first, mode, description.size, description.stride, False)
-            make = None if bare is None else lambda: add_history(bare(), mode)
-        self.makers[at] = official if make is None else make
-        return first
+    def _wrap(self, description: Description, mode: Any) -> fast.Wrap | None:
+        """Return how a meta tensor becomes a FakeTensor without the constructor, which makes one for each device."""
+        d = description
+        key = id(mode), d.device
+        if key not in self.prototypes:
+            self.prototypes[key] = descriptions.build(descriptions.plain_on(d.device), mode)
+        return fast.wrapper(self.prototypes[key], mode, d.requires_grad and d.is_leaf, d.others)
+
+    def _alias(self, row: int, owner: int) -> Any:
+        """Build one that does nothing but share the storage of ``owner``."""
+        held = self.storages.get(owner)
+        if held is None:
+            found = self.known.get(owner)
+            if found is None:
+                found = self.known[owner] = (
+                    self._special(owner) if owner in self.special else self._plain(owner)
+                )
+            try:
+                storage = found.untyped_storage()
+            except (NotImplementedError, RuntimeError):
+                return self._special(row)  # which refuses it
+            held = self.storages[owner] = (storage.nbytes(), storage)
+        at = self.description[row]
+        alias = self.aliases.get(at)
+        if alias is None:
+            alias = self.aliases[at] = self._aliaser(self.describe(at))
+        nbytes, storage = held
+        return alias[1](storage) if alias[0] <= nbytes else self._special(row)
+
+    def _aliaser(self, description: Description) -> tuple[int, Callable[[Any], Any]]:
+        """Settle how FakeTensors of a description over the storage of another are made."""
+        d, mode = description, self.mode
+        wrap = self._wrap(d, mode) if d.is_plain else None
+        if wrap is None or not d.is_leaf:
+            return MAX_EXTENT + 1, lambda storage: None  # not this way
+        empty: Any = torch.empty
+        dtype, size, stride, offset = d.dtype, tuple(d.size), tuple(d.stride), d.offset
+        return d.needed, lambda storage: wrap(
+            empty(0, dtype=dtype, device=META).set_(storage, offset, size, stride)
+        )
 
     def _special(self, row: int) -> Any:
         """Build one that shares a storage, is a view, or carries more."""
@@ -301,7 +366,7 @@ class FakeReader:
                 storage = owner.untyped_storage()
             except (NotImplementedError, RuntimeError):
                 raise InvalidDocument(where, "it shares the storage of a FakeTensor that has none") from None
-            fake = self._sharing(self.description[row], description, storage, owner.fake_mode, where)
+            fake = descriptions.build(description, owner.fake_mode, storage, where)
         else:
             fake = descriptions.build(description, self._mode(description, extras.get("environment")))
         if "constant" in extras:
@@ -311,19 +376,6 @@ class FakeReader:
         if "grad" in extras or "attributes" in extras:
             self.dec.later(lambda: self._fill(fake, extras, where))
         return fake
-
-    def _sharing(self, at: int, description: Description, storage: Any, mode: Any, where: str) -> Any:
-        """Build one over the storage of another, the second and later of a description by the shortcut."""
-        wrap = self.wrappers.get((at, id(mode)))
-        if wrap is None or descriptions.is_beyond(description, storage):
-            fake = descriptions.build(description, mode, storage, where)
-            if description.is_bare:
-                wrap = fast.wrapper(fake, mode, description.requires_grad)
-                if wrap is not None:
-                    self.wrappers[at, id(mode)] = wrap
-            return fake
-        d = description
-        return wrap(view(storage, d.dtype, d.size, d.stride, d.offset))
 
     def _earlier(self, row: int, other: Any, where: str) -> Any:
         if type(other) is not int or not 0 <= other < row:
@@ -337,10 +389,6 @@ class FakeReader:
         if found is None:
             found = self.known[other] = self._special(other) if other in self.special else self._plain(other)
         return found
-
-    def _plain(self, row: int) -> Any:
-        make = self.makers.get(self.description[row])
-        return self._first(self.description[row]) if make is None else make()
 
     def _constant(self, row: Any, fake: Any, where: str) -> torch.Tensor:
         constant = tensor_of_row(self.dec, row)
