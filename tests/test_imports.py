@@ -22,6 +22,9 @@ container.writer
 container.reader
 container
 staging
+packing.numbers
+packing.strings
+packing.names packing.rows
 wire store packing trust
 audit
 migrations.content migrations.operators.calls

@@ -129,4 +129,6 @@ def decode(
         ) from error
     except (RecursionError, RuntimeError) as error:
         raise InvalidDocument("the document", f"it cannot be rebuilt ({str(error).strip():.200})") from error
+    finally:
+        dec.forget()
     return (root, held) if examples else root

@@ -43,6 +43,14 @@ def first_values() -> dict[str, Any]:
     return vars(torch.nn.Module())
 
 
+def fresh_values() -> dict[str, Any]:
+    """Return what `first_values` holds, with containers of its own."""
+    return {
+        name: value if value is None or type(value) is bool else value.copy()
+        for name, value in first_values().items()
+    }
+
+
 def refuse_class(module: torch.nn.Module) -> None:
     """Raise `Refused` if modules of this class cannot be rebuilt from what they hold."""
     cls = type(module)
