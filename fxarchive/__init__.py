@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fxarchive.errors import (
         ArchiveNotFound,
         CorruptArchive,
+        ExtensionFailed,
         FakeModeConflict,
         ForbiddenName,
         FxArchiveError,
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
         TooLarge,
         TooNew,
         TruncatedArchive,
+        UnknownExtension,
         UnsupportedValue,
         UntrustedNames,
     )
+    from fxarchive.extensions import register, unregister
+    from fxarchive.inert import InertRecord
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
     from fxarchive.qualname import QualifiedName
@@ -43,10 +47,12 @@ __all__ = [
     "ArchiveInfo",
     "ArchiveNotFound",
     "CorruptArchive",
+    "ExtensionFailed",
     "FakeModeConflict",
     "ForbiddenName",
     "FxArchiveError",
     "IncompatibleOperator",
+    "InertRecord",
     "InvalidDocument",
     "Limits",
     "MissingDevice",
@@ -60,6 +66,7 @@ __all__ = [
     "TooLarge",
     "TooNew",
     "TruncatedArchive",
+    "UnknownExtension",
     "UnsupportedValue",
     "UntrustedNames",
     "VerifyReport",
@@ -68,7 +75,9 @@ __all__ = [
     "inspect",
     "load",
     "loads",
+    "register",
     "save",
+    "unregister",
     "verify",
 ]
 
@@ -84,6 +93,11 @@ _MODULES = {
         "ArchiveInfo",
         "inspect",
     ),
+    "extensions": (
+        "register",
+        "unregister",
+    ),
+    "inert": ("InertRecord",),
     "limits": ("Limits",),
     "qualname": ("QualifiedName",),
     "verification": (

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = """
-_version errors limits qualname names collection
+_version errors limits qualname inert extensions names collection
 document
 container.frames container.plain
 container.header container.index container.sources
@@ -36,8 +36,8 @@ codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.shape_env_names
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
-codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
-codec.geometry codec.symbolic.restore
+codec.fact_kinds codec.extensions codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
+codec.facts codec.geometry codec.symbolic.restore
 codec.storages codec.history codec.symbolic.values
 codec.layouts codec.symbolic.fakes codec.symbols
 codec.tensors codec.descriptions
