@@ -23,9 +23,12 @@ if TYPE_CHECKING:
         FxArchiveError,
         IncompatibleOperator,
         InvalidDocument,
+        LossNotAllowed,
+        MigrationFailed,
         MissingDevice,
         MissingOperator,
         NotAnArchive,
+        OldSchemaWarning,
         Problem,
         ReplayFailed,
         StoreError,
@@ -40,7 +43,9 @@ if TYPE_CHECKING:
     from fxarchive.inert import InertRecord
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
+    from fxarchive.orders import UpgradeReport
     from fxarchive.qualname import QualifiedName
+    from fxarchive.upgrading import downgrade, upgrade
     from fxarchive.verification import VerifyReport, verify
 
 __all__ = [
@@ -55,9 +60,12 @@ __all__ = [
     "InertRecord",
     "InvalidDocument",
     "Limits",
+    "LossNotAllowed",
+    "MigrationFailed",
     "MissingDevice",
     "MissingOperator",
     "NotAnArchive",
+    "OldSchemaWarning",
     "Problem",
     "QualifiedName",
     "ReplayFailed",
@@ -69,8 +77,10 @@ __all__ = [
     "UnknownExtension",
     "UnsupportedValue",
     "UntrustedNames",
+    "UpgradeReport",
     "VerifyReport",
     "__version__",
+    "downgrade",
     "dumps",
     "inspect",
     "load",
@@ -78,6 +88,7 @@ __all__ = [
     "register",
     "save",
     "unregister",
+    "upgrade",
     "verify",
 ]
 
@@ -99,7 +110,12 @@ _MODULES = {
     ),
     "inert": ("InertRecord",),
     "limits": ("Limits",),
+    "orders": ("UpgradeReport",),
     "qualname": ("QualifiedName",),
+    "upgrading": (
+        "downgrade",
+        "upgrade",
+    ),
     "verification": (
         "VerifyReport",
         "verify",

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from fxarchive.document import (
+    EXPORTED_PROGRAMS,
     EXTENSIONS,
     FACTS,
     NODE_SOURCES,
@@ -22,7 +23,7 @@ from fxarchive.document import (
     Document,
     empty_document,
 )
-from fxarchive.errors import ForbiddenName, InvalidDocument, UntrustedNames
+from fxarchive.errors import CorruptArchive, ForbiddenName, InvalidDocument, UntrustedNames
 from fxarchive.extensions import is_tag
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
@@ -31,6 +32,7 @@ _KEYS = set(empty_document())
 FEATURE_KEYS = {
     SYMBOLIC_SHAPES: "symbolic",
     NODE_SOURCES: "sources",
+    EXPORTED_PROGRAMS: "programs",
     FACTS: "facts",
     EXTENSIONS: "extensions",
 }
@@ -76,6 +78,39 @@ def audit(document: Document, *, trust: Collection[str] | None, features: Iterab
         _check_graph(document, f"graph {row}", graph)
     for row, module in enumerate(document["modules"]):
         _check_module(f"module {row}", module)
+
+
+def audit_sections(document: Any, sizes: Mapping[str, int], content: str) -> None:
+    """Check that each section of an archive holds what one storage says, and that none is left over.
+
+    Args:
+        document: of the current schema; whoever calls this turns what does not fit it into one error.
+        sizes: bytes of each section.
+        content: name of the section that holds the content itself.
+
+    Raises:
+        CorruptArchive: a storage names a section that is not there.
+        InvalidDocument: a section belongs to no storage, to two, or has another size.
+
+    >>> document = {"storages": [{"section": "storages/0", "size": 8}]}
+    >>> audit_sections(document, {"document": 900, "storages/0": 8}, "document")
+    """
+    used = {content}
+    for row, record in enumerate(document["storages"]):
+        name = record.get("section")
+        if name is None:
+            continue
+        if name not in sizes:
+            raise CorruptArchive("the index", f"there is no section {name!r:.80}")
+        if name in used or sizes[name] != record["size"]:
+            raise InvalidDocument(
+                f"storages[{row}]",
+                f"section {name!r:.80} is not its own, or has another size than {record['size']}",
+            )
+        used.add(name)
+    unused = sizes.keys() - used
+    if unused:
+        raise InvalidDocument("the index", f"no storage refers to the section {min(unused)!r:.80}")
 
 
 def _check_tables(document: Any, features: Iterable[str]) -> None:
@@ -286,7 +321,9 @@ def _keyword_names(spec: Any) -> list[str]:
 
 
 def _check_module(where: str, module: Any) -> None:
-    if type(module) is not dict or type(module.get("graph", module.get("klass"))) is not int:
+    if type(module) is not dict or (
+        type(module.get("graph", module.get("klass"))) is not int and "guards" not in module
+    ):
         raise InvalidDocument(where, "it is not a record with a class or a graph")
     for key, step in (("parameters", 2), ("buffers", 3), ("modules", 2), ("attributes", 2)):
         names = module.get(key, [])

@@ -14,7 +14,9 @@ from fxarchive.codec import (
     graphs,
     modules,
     operators,
+    programs,
     provenance,
+    signatures,
     symbols,
     tensors,
     treespecs,
@@ -40,6 +42,8 @@ FAMILIES = (
     columns,
     graph_modules,
     modules,
+    signatures,
+    programs,
 )
 """In the order in which their predicates are tried."""
 
