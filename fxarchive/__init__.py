@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fxarchive.errors import (
         ArchiveNotFound,
         CorruptArchive,
+        ExtensionFailed,
         FakeModeConflict,
         ForbiddenName,
         FxArchiveError,
@@ -34,9 +35,12 @@ if TYPE_CHECKING:
         TooLarge,
         TooNew,
         TruncatedArchive,
+        UnknownExtension,
         UnsupportedValue,
         UntrustedNames,
     )
+    from fxarchive.extensions import register, unregister
+    from fxarchive.inert import InertRecord
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
     from fxarchive.orders import UpgradeReport
@@ -48,10 +52,12 @@ __all__ = [
     "ArchiveInfo",
     "ArchiveNotFound",
     "CorruptArchive",
+    "ExtensionFailed",
     "FakeModeConflict",
     "ForbiddenName",
     "FxArchiveError",
     "IncompatibleOperator",
+    "InertRecord",
     "InvalidDocument",
     "Limits",
     "LossNotAllowed",
@@ -68,6 +74,7 @@ __all__ = [
     "TooLarge",
     "TooNew",
     "TruncatedArchive",
+    "UnknownExtension",
     "UnsupportedValue",
     "UntrustedNames",
     "UpgradeReport",
@@ -78,7 +85,9 @@ __all__ = [
     "inspect",
     "load",
     "loads",
+    "register",
     "save",
+    "unregister",
     "upgrade",
     "verify",
 ]
@@ -95,6 +104,11 @@ _MODULES = {
         "ArchiveInfo",
         "inspect",
     ),
+    "extensions": (
+        "register",
+        "unregister",
+    ),
+    "inert": ("InertRecord",),
     "limits": ("Limits",),
     "orders": ("UpgradeReport",),
     "qualname": ("QualifiedName",),
