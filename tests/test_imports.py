@@ -24,15 +24,21 @@ container
 staging
 wire store packing trust
 audit
-migrations.content
+migrations.content migrations.operators.calls
+migrations.operators.autograd migrations.operators.distributed migrations.operators.linear_algebra
+migrations.operators.named_tensors migrations.operators.normalization migrations.operators.pooling
+migrations.operators.random migrations.operators.sparse migrations.operators.symbolic_shapes
+migrations.operators
 migrations
+binding calls
+adaptation
 chain
 reading
 tables
 notation
 ports
 summary
-listing inspection rewriting selection
+listing inspection compatibility rewriting selection
 orders
 outputs
 upgrading
@@ -59,7 +65,7 @@ api
 verification
 cli.output
 cli.rewrites
-cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
+cli.compat cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
 cli.main
 cli
 """
@@ -76,8 +82,8 @@ USERS_OF_TORCH = ("codec", "pickler")
 LATE_TORCH = {"api": "the header names the release of torch and the kind of the root object"}
 """Other modules that import torch inside a function, with the reason."""
 
-LATE_CODEC = ("api", "verification", "pickler")
-"""Who may import the codec; `api` and `verification` inside functions only."""
+LATE_CODEC = ("api", "verification", "pickler", "cli.compat")
+"""Who may import the codec; all but `pickler` inside functions only."""
 
 DANGEROUS = frozenset(
     """
