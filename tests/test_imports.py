@@ -39,7 +39,7 @@ notation
 ports
 summary
 listing inspection compatibility rewriting selection
-orders
+orders comparison
 outputs
 upgrading
 batch
@@ -65,7 +65,7 @@ api
 verification
 cli.output
 cli.rewrites
-cli.compat cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
+cli.compat cli.diff cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
 cli.main
 cli
 """
