@@ -14,6 +14,7 @@ from fxarchive._version import __version__
 
 if TYPE_CHECKING:
     from fxarchive.api import SaveReport, dumps, load, loads, save
+    from fxarchive.comparison import Comparison, Difference, compare
     from fxarchive.errors import (
         ArchiveNotFound,
         CorruptArchive,
@@ -51,7 +52,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ArchiveInfo",
     "ArchiveNotFound",
+    "Comparison",
     "CorruptArchive",
+    "Difference",
     "ExtensionFailed",
     "FakeModeConflict",
     "ForbiddenName",
@@ -80,6 +83,7 @@ __all__ = [
     "UpgradeReport",
     "VerifyReport",
     "__version__",
+    "compare",
     "downgrade",
     "dumps",
     "inspect",
@@ -99,6 +103,11 @@ _MODULES = {
         "load",
         "loads",
         "save",
+    ),
+    "comparison": (
+        "Comparison",
+        "Difference",
+        "compare",
     ),
     "inspection": (
         "ArchiveInfo",

@@ -42,7 +42,7 @@ notation
 ports
 summary
 listing inspection compatibility rewriting selection
-orders
+orders comparison
 outputs
 upgrading
 batch
@@ -73,7 +73,7 @@ api
 verification
 cli.output
 cli.rewrites
-cli.compat cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
+cli.compat cli.diff cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
 cli.main
 cli
 """
