@@ -8,7 +8,6 @@ can still be wrong in ways that only torch knows (a stride beyond its storage); 
 from __future__ import annotations
 
 import keyword
-import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -22,6 +21,8 @@ from fxarchive.document import (
     empty_document,
 )
 from fxarchive.errors import ForbiddenName, InvalidDocument, UntrustedNames
+from fxarchive.program_audit import check_guards, check_programs
+from fxarchive.source_names import check_path, keyword_names
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
@@ -37,7 +38,6 @@ _GRAPH_KEYS = {
 _TARGET_LENGTHS = {"operator": 4, "packet": 3, "higher_order": 3, "function": 2, "class": 2}
 _OP = {op: number for number, op in enumerate(OPS)}
 _FORBIDDEN = frozenset(keyword.kwlist)
-_PLAIN_PATH = re.compile(r"\w+(?:\.\w+)*", re.ASCII)
 
 
 def audit(document: Document, *, trust: Collection[str] | None, features: Iterable[str] = ()) -> None:
@@ -64,6 +64,8 @@ def audit(document: Document, *, trust: Collection[str] | None, features: Iterab
         _check_graph(document, f"graph {row}", graph)
     for row, module in enumerate(document["modules"]):
         _check_module(f"module {row}", module)
+    if "programs" in document:
+        check_programs(document)
 
 
 def _check_tables(document: Any, features: Iterable[str]) -> None:
@@ -137,7 +139,7 @@ def _check_graph(document: Document, where: str, graph: Any) -> None:
     for pattern in graph["patterns"]:
         _check_pattern(where, pattern)
     _check_attribute_reads(document, where, graph)
-    _check_codegen(where, graph["codegen"])
+    _check_codegen(document, where, graph["codegen"])
 
 
 def _check_rows(where: str, column: str, rows: list[Any], end: int, start: int = 0) -> None:
@@ -172,16 +174,6 @@ def _check_text_target(where: str, op: str, target: str) -> None:
         check_path(f"{where}, a {op} node,", target)
 
 
-def check_path(where: str, path: str) -> None:
-    """Check an attribute path such as ``layers.0.weight``; raise `ForbiddenName` if an atom of it is
-    unsafe."""
-    atoms = path.split(".")
-    if _PLAIN_PATH.fullmatch(path) and "__" not in path and _FORBIDDEN.isdisjoint(atoms):
-        return
-    for atom in atoms:
-        check_path_atom(where, atom)
-
-
 def _check_pattern(where: str, pattern: Any) -> None:
     if type(pattern) is not list or len(pattern) != 2 or not type(pattern[0]) is type(pattern[1]) is list:
         raise InvalidDocument(where, "a call pattern is not a pair of lists")
@@ -209,7 +201,7 @@ def _check_attribute_reads(document: Document, where: str, graph: Any) -> None:
             check_path_atom(f"{where}, a getattr call,", atom)
 
 
-def _check_codegen(where: str, codegen: list[Any]) -> None:
+def _check_codegen(document: Document, where: str, codegen: list[Any]) -> None:
     kind = codegen[0] if codegen else None
     if {"plain": 2, "pytree": 5}.get(str(kind)) != len(codegen):
         raise InvalidDocument(where, "its codegen is not of a known kind")
@@ -219,20 +211,8 @@ def _check_codegen(where: str, codegen: list[Any]) -> None:
     for name in names:
         check_identifier(f"{where}, its codegen,", name.removeprefix("*").removeprefix("*"))
     if kind == "pytree":
-        for key in _keyword_names(codegen[3]):
+        for key in keyword_names(document, where, codegen[3]):
             check_identifier(f"{where}, its input spec,", key)
-
-
-def _keyword_names(spec: Any) -> list[str]:
-    """Return the keys that fx writes into source: those of the dict in an input spec ``(args, kwargs)``."""
-    try:
-        children = spec[1][2]
-        context = children[1][1] if len(children) == 2 else None
-    except (TypeError, IndexError, KeyError):
-        return []
-    if type(context) is not list or len(context) != 2 or type(context[1]) is not list:
-        return []
-    return [key if type(key) is str else repr(key) for key in context[1]]
 
 
 def _check_module(where: str, module: Any) -> None:
@@ -240,6 +220,8 @@ def _check_module(where: str, module: Any) -> None:
         type(module.get("graph", module.get("klass"))) is not int and "guards" not in module
     ):
         raise InvalidDocument(where, "it is not a record with a class or a graph")
+    if "guards" in module:
+        check_guards(where, module["guards"])
     for key, step in (("parameters", 2), ("buffers", 3), ("modules", 2), ("attributes", 2)):
         names = module.get(key, [])
         if (

@@ -16,28 +16,32 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = """
 _version errors limits qualname names collection schemas releases guards
 document
+tables
 container.frames container.plain
 container.header container.index container.sources
 container.writer
 container.reader
 container
 wire store packing trust
+source_names
+program_audit
 audit
 migrations.content
 migrations
 upgrade
 reading
-tables
+programs
 notation
 ports
 summary
 listing inspection
-codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve
+codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.programs codec.fast.shape_env_names codec.guard_functions
 codec.fast.unlifting
 codec.guard_modules
 codec.unlifted
+codec.replay
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
 codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
 codec.geometry codec.symbolic.restore
