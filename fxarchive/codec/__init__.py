@@ -106,6 +106,7 @@ def decode(
             resolve_targets(dec)
         if document["fakes"] or "symbolic" in document:
             import_fake_tensors()
+        document = dec.document  # its calls as this torch takes them
         if any(["unlifted" in module or "guards" in module for module in document["modules"]]):
             import_parts()
         with isolated(), collection_paused():
