@@ -25,6 +25,8 @@ from fxarchive.document import (
 )
 from fxarchive.errors import CorruptArchive, ForbiddenName, InvalidDocument, UntrustedNames
 from fxarchive.extensions import is_tag
+from fxarchive.program_audit import check_guards, check_programs
+from fxarchive.source_names import check_path, keyword_names
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
@@ -47,7 +49,6 @@ _ALL_GRAPH_KEYS = {*_GRAPH_KEYS, "input_sources"}
 _TARGET_LENGTHS = {"operator": 4, "packet": 3, "higher_order": 3, "function": 2, "class": 2}
 _OP = {op: number for number, op in enumerate(OPS)}
 _FORBIDDEN = frozenset(keyword.kwlist)
-_PLAIN_PATH = re.compile(r"\w+(?:\.\w+)*", re.ASCII)
 _PLAIN_PATHS = re.compile(r"\w+(?:[.\n]\w+)*", re.ASCII)
 _PATHS = frozenset({"get_attr", "call_module", "output"})
 """Opcodes whose target is a path."""
@@ -82,6 +83,8 @@ def audit(document: Document, *, trust: Collection[str] | None, features: Iterab
     checked: set[Any] = set()
     for row, module in enumerate(document["modules"]):
         _check_module(f"module {row}", module, checked)
+    if "programs" in document:
+        check_programs(document)
 
 
 def audit_sections(document: Any, sizes: Mapping[str, int], content: str) -> None:
@@ -215,7 +218,7 @@ def _check_graph(document: Document, where: str, graph: Any) -> None:
     for pattern in graph["patterns"]:
         _check_pattern(where, pattern)
     _check_attribute_reads(document, where, graph)
-    _check_codegen(where, graph["codegen"])
+    _check_codegen(document, where, graph["codegen"])
     if "input_sources" in graph:
         _check_input_sources(document, where, graph["input_sources"], count)
 
@@ -277,16 +280,6 @@ def _check_text_target(where: str, op: str, target: str) -> None:
         check_path(f"{where}, a {op} node,", target)
 
 
-def check_path(where: str, path: str) -> None:
-    """Check an attribute path such as ``layers.0.weight``; raise `ForbiddenName` if an atom of it is
-    unsafe."""
-    atoms = path.split(".")
-    if _PLAIN_PATH.fullmatch(path) and "__" not in path and _FORBIDDEN.isdisjoint(atoms):
-        return
-    for atom in atoms:
-        check_path_atom(where, atom)
-
-
 def _check_pattern(where: str, pattern: Any) -> None:
     if type(pattern) is not list or len(pattern) != 2 or not type(pattern[0]) is type(pattern[1]) is list:
         raise InvalidDocument(where, "a call pattern is not a pair of lists")
@@ -314,7 +307,7 @@ def _check_attribute_reads(document: Document, where: str, graph: Any) -> None:
             check_path_atom(f"{where}, a getattr call,", atom)
 
 
-def _check_codegen(where: str, codegen: list[Any]) -> None:
+def _check_codegen(document: Document, where: str, codegen: list[Any]) -> None:
     kind = codegen[0] if codegen else None
     if {"plain": 2, "pytree": 5}.get(str(kind)) != len(codegen):
         raise InvalidDocument(where, "its codegen is not of a known kind")
@@ -324,20 +317,8 @@ def _check_codegen(where: str, codegen: list[Any]) -> None:
     for name in names:
         check_identifier(f"{where}, its codegen,", name.removeprefix("*").removeprefix("*"))
     if kind == "pytree":
-        for key in _keyword_names(codegen[3]):
+        for key in keyword_names(document, where, codegen[3]):
             check_identifier(f"{where}, its input spec,", key)
-
-
-def _keyword_names(spec: Any) -> list[str]:
-    """Return the keys that fx writes into source: those of the dict in an input spec ``(args, kwargs)``."""
-    try:
-        children = spec[1][2]
-        context = children[1][1] if len(children) == 2 else None
-    except (TypeError, IndexError, KeyError):
-        return []
-    if type(context) is not list or len(context) != 2 or type(context[1]) is not list:
-        return []
-    return [key if type(key) is str else repr(key) for key in context[1]]
 
 
 _MEMBERS = (("parameters", 2), ("buffers", 3), ("modules", 2), ("attributes", 2))
@@ -349,6 +330,8 @@ def _check_module(where: str, module: Any, checked: set[Any]) -> None:
         type(module.get("graph", module.get("klass"))) is not int and "guards" not in module
     ):
         raise InvalidDocument(where, "it is not a record with a class or a graph")
+    if "guards" in module:
+        check_guards(where, module["guards"])
     for key, step in _MEMBERS:
         if key not in module:
             continue

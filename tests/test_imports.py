@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = """
 _version errors limits qualname inert extensions names collection schemas releases guards
 document
+tables
 container.frames container.history container.plain
 container.header container.index container.sources
 container.writer
@@ -26,6 +27,8 @@ packing.numbers
 packing.strings
 packing.names packing.rows
 wire store packing trust
+source_names
+program_audit
 audit
 migrations.content migrations.operators.calls
 migrations.operators.autograd migrations.operators.distributed migrations.operators.linear_algebra
@@ -37,7 +40,7 @@ binding calls
 adaptation
 chain
 reading
-tables
+programs
 notation
 ports
 summary
@@ -46,12 +49,13 @@ orders comparison
 outputs
 upgrading
 batch
-codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve
+codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.programs codec.fast.shape_env_names codec.guard_functions
 codec.fast.unlifting
 codec.guard_modules
 codec.unlifted
+codec.replay
 codec.fast.symbolic_fakes
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
 codec.fact_kinds codec.extensions codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
