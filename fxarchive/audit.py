@@ -12,13 +12,17 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from fxarchive.document import OPS, SYMBOLIC_SHAPES, Document, empty_document
+from fxarchive.document import OPS, RECORDS, SYMBOLIC_SHAPES, Document, empty_document
 from fxarchive.errors import ForbiddenName, InvalidDocument, UntrustedNames
+from fxarchive.tables import CONTAINERS, parts
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
 _KEYS = set(empty_document())
-FEATURE_KEYS = {SYMBOLIC_SHAPES: "symbolic"}
+FEATURE_KEYS = {
+    SYMBOLIC_SHAPES: "symbolic",
+    RECORDS: "records",
+}
 """Feature flag -> the table that a document has only with it."""
 
 _GRAPH_KEYS = {
@@ -29,6 +33,9 @@ _GRAPH_KEYS = {
 _TARGET_LENGTHS = {"operator": 4, "packet": 3, "higher_order": 3, "function": 2, "class": 2}
 _OP = {op: number for number, op in enumerate(OPS)}
 _FORBIDDEN = frozenset(keyword.kwlist)
+_UNPRINTABLE = frozenset({"record", "standard", "shared", "value"})
+"""Tags that no argument and no type of a node has: fx writes what ``repr`` of it says into source, and ``repr`` of an
+instance is code of its class. A writer gives containers in arguments no identity, so they need no reference."""
 _PLAIN_PATH = re.compile(r"\w+(?:\.\w+)*", re.ASCII)
 
 
@@ -110,6 +117,7 @@ def _check_graph(document: Document, where: str, graph: Any) -> None:
     _check_node_targets(document, where, graph)
     for pattern in graph["patterns"]:
         _check_pattern(where, pattern)
+    _check_printed(where, graph["types"][1:])
     _check_attribute_reads(document, where, graph)
     _check_codegen(where, graph["codegen"])
 
@@ -165,6 +173,21 @@ def _check_pattern(where: str, pattern: Any) -> None:
         if type(name) is not str:
             raise InvalidDocument(where, "a keyword of a call pattern is not a string")
         check_identifier(f"{where}, a keyword argument,", name)
+    _check_printed(where, [pattern[0], pattern[1][1::2]])
+
+
+def _check_printed(where: str, groups: list[Any]) -> None:
+    """Check that nothing among arguments or types of nodes is of a kind that must not be printed."""
+    stack = [value for group in groups for value in group]
+    while stack:
+        value = stack.pop()
+        if type(value) is not list or not value:
+            continue
+        tag = value[0] if type(value[0]) is str else ""
+        if tag in _UNPRINTABLE:
+            raise InvalidDocument(where, f"a {tag} cannot be an argument or a type of a node")
+        # what is no container of a known form is searched whole
+        stack.extend(parts(value) if tag in CONTAINERS else value)
 
 
 def _check_attribute_reads(document: Document, where: str, graph: Any) -> None:

@@ -42,7 +42,15 @@ MIN_READER = 2
 SYMBOLIC_SHAPES = "symbolic-shapes"
 """Feature flag of archives with symbolic sizes, expressions and shape environments."""
 
-FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES})
+RECORDS = "records"
+"""Feature flag of archives with instances of classes of the user, or values of the standard library."""
+
+FEATURES: frozenset[str] = frozenset(
+    {
+        SYMBOLIC_SHAPES,
+        RECORDS,
+    }
+)
 """Feature flags that this release understands."""
 
 DOCUMENT = "document"
@@ -73,6 +81,8 @@ VALUE_TAGS = frozenset(
         "shared", "value", "text", "target", "tensor", "fake", "module", "graph", "node",
         # symbolic shapes (a feature flag)
         "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key",
+        # instances of classes, values of the standard library (a feature flag)
+        "record", "standard",
         # a place in a call pattern that takes the next operand
         "hole",
     }

@@ -283,7 +283,7 @@ def storages_of(document: Any, value: Value) -> list[int]:
 def example_storages(document: Any) -> set[int]:
     """Return the storages of the tensors among the example inputs and outputs."""
     found: set[int] = set()
-    seen: set[int] = set()
+    seen: set[Any] = set()
     stack = [document["examples"]]
     while stack:
         value = stack.pop()
@@ -295,6 +295,10 @@ def example_storages(document: Any) -> set[int]:
                 stack.append(entry(document, "shared", value[1]))
         elif value[0] == "tensor":
             found.update(storages_of(document, value))
+        elif value[0] == "record":
+            if ("record", value[1]) not in seen:
+                seen.add(("record", value[1]))
+                stack.extend(entry(document, "records", value[1])[1][1::2])
         else:
             stack.extend(parts(value))
     return found

@@ -21,19 +21,19 @@ container.header container.index container.sources
 container.writer
 container.reader
 container
-wire store packing trust
+wire store packing trust tables
 audit
 migrations.content
 migrations
 upgrade
 reading
-tables
 notation
 ports
 summary
 listing inspection
 codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
+codec.record_rules codec.standard
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.shape_env_names
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
 codec.values codec.symbolic.records codec.symbolic.shape_envs
@@ -47,7 +47,7 @@ codec.columns
 codec.graphs
 codec.graph_modules
 codec.module_rules codec.lazy_modules
-codec.modules
+codec.modules codec.records
 codec.families
 codec
 api

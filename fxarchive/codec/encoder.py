@@ -204,6 +204,19 @@ class Encoder:
         self._rows[table, key] = len(rows) - 1
         return len(rows) - 1
 
+    def forget(self, table: str, key: Any) -> None:
+        """Take back the row of ``key``, whose entry was refused."""
+        del self._rows[table, key]
+
+    def alone(self, value: Any) -> tuple[Value, Document]:
+        """Encode ``value`` as if it were all there is: what then stands for it depends on nothing else.
+
+        Raises:
+            Refused: it cannot be kept.
+        """
+        other = Encoder(self._encode, self._encode_where, omit_weights=True)
+        return other.value(value), other.document
+
     def text(self, text: str) -> int:
         """Return the row of ``text`` in `texts`."""
         row = self._rows.get(("texts", text))

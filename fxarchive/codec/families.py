@@ -12,6 +12,8 @@ from fxarchive.codec import (
     graphs,
     modules,
     operators,
+    records,
+    standard,
     symbols,
     tensors,
     treespecs,
@@ -34,8 +36,10 @@ FAMILIES = (
     columns,
     graph_modules,
     modules,
+    standard,
+    records,
 )
-"""In the order in which their predicates are tried."""
+"""In the order in which their predicates are tried; that of `records` is for what nobody else takes."""
 
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {
     k: v for family in FAMILIES for k, v in family.ENCODE.items()

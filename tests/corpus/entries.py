@@ -9,10 +9,14 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from ..material import models
+from ..material import configs, models
 from . import values
 
-TRUST = (f"{models.__name__}.Point", f"{models.__name__}.BufferTracer")
+TRUST = (
+    f"{models.__name__}.Point",
+    f"{models.__name__}.BufferTracer",
+    *configs.TRUST,
+)
 """Names that the archives ask for; they stay where they are, since archives do."""
 
 Built = tuple[Any, tuple[Any, ...] | None]

@@ -24,6 +24,7 @@ from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils import _pytree as pytree
 
+from ..material import configs
 from ..material.models import Point
 
 LONG = "a stack trace, or another text that repeats and is long enough for a row of its own; "
@@ -349,6 +350,11 @@ def shape_environments() -> Any:
     return found
 
 
+def records() -> Any:
+    """Instances of classes, and values of the standard library."""
+    return {"instances": configs.instances(), "standard": configs.STANDARD}
+
+
 VALUES: tuple[Callable[[], Any], ...] = (
     atoms,
     containers,
@@ -362,6 +368,7 @@ VALUES: tuple[Callable[[], Any], ...] = (
     fake_tensors,
     modules,
     shape_environments,
+    records,
 )
 """What makes the root of an entry."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 import typing
 import weakref
+import zoneinfo
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -116,8 +118,35 @@ def captured_by_vmap() -> Any:
     return caught
 
 
+class Reduces:
+    def __reduce__(self) -> Any:
+        return (Reduces, ())
+
+
+class Shadowed:
+    def method(self) -> None:
+        pass
+
+
+def shadowed() -> Any:
+    made = Shadowed()
+    vars(made)["method"] = 1
+    return made
+
+
+def with_an_instance() -> Any:
+    module = fx.symbolic_trace(nn.ReLU())
+    x, relu, _ = module.graph.nodes
+    relu.args = (x, Shadowed())
+    return module
+
+
 THIS, PATH = __name__, f"{type(Path()).__module__}.{type(Path()).__qualname__}"
-unsupported("value", lambda: {"file": Path("x")}, "['file']", kind=PATH)
+unsupported("value", lambda: {"file": object()}, "['file']", kind="builtins.object")
+unsupported("own-pickling", lambda: [Reduces()], "[0]", kind=f"{THIS}.Reduces", method="Reduces.__reduce__")
+unsupported("field-over-method", lambda: [shadowed()], "[0].method", member="Shadowed.method")
+unsupported("instance-as-argument", with_an_instance, "graph.relu.args[1]", cls="Shadowed")
+unsupported("time-zone", lambda: [datetime.time(1, tzinfo=zoneinfo.ZoneInfo("UTC"))], "[0]", cls="ZoneInfo")
 unsupported("nested-value", deep, "[0]" * 128)
 unsupported("nested-tree-spec", lambda: [torch.utils._pytree.tree_flatten(deep())[1]], "[0]")
 unsupported("lambda", lambda: [lambda: 1], "[0]")
@@ -187,8 +216,8 @@ unsupported("erased-node", erased, "[1]", node="output")
 unsupported("order-of-nodes", out_of_order, "graph._0.args[0]", node="input_1")
 unsupported(
     "metadata",
-    edited_graph(lambda m: next(iter(m.graph.nodes)).meta.update(file=Path("x"))),
+    edited_graph(lambda m: next(iter(m.graph.nodes)).meta.update(file=object())),
     "graph.input_1.meta['file']",
-    kind=PATH,
+    kind="builtins.object",
 )
 case("user-metadata", save(lambda: [1], metadata={"file": Path("x")}), kind=PATH)
