@@ -14,6 +14,7 @@ from fxarchive._version import __version__
 
 if TYPE_CHECKING:
     from fxarchive.api import SaveReport, dumps, load, loads, save
+    from fxarchive.artefact import Artefact, ArtefactCall, SealedArtefact
     from fxarchive.errors import (
         ArchiveNotFound,
         CorruptArchive,
@@ -31,21 +32,26 @@ if TYPE_CHECKING:
         TooLarge,
         TooNew,
         TruncatedArchive,
+        UnboundArtefact,
         UnsupportedValue,
         UntrustedNames,
     )
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
+    from fxarchive.pickler import GraphPickler
     from fxarchive.qualname import QualifiedName
     from fxarchive.verification import VerifyReport, verify
 
 __all__ = [
     "ArchiveInfo",
     "ArchiveNotFound",
+    "Artefact",
+    "ArtefactCall",
     "CorruptArchive",
     "FakeModeConflict",
     "ForbiddenName",
     "FxArchiveError",
+    "GraphPickler",
     "IncompatibleOperator",
     "InvalidDocument",
     "Limits",
@@ -56,10 +62,12 @@ __all__ = [
     "QualifiedName",
     "ReplayFailed",
     "SaveReport",
+    "SealedArtefact",
     "StoreError",
     "TooLarge",
     "TooNew",
     "TruncatedArchive",
+    "UnboundArtefact",
     "UnsupportedValue",
     "UntrustedNames",
     "VerifyReport",
@@ -80,11 +88,17 @@ _MODULES = {
         "loads",
         "save",
     ),
+    "artefact": (
+        "Artefact",
+        "ArtefactCall",
+        "SealedArtefact",
+    ),
     "inspection": (
         "ArchiveInfo",
         "inspect",
     ),
     "limits": ("Limits",),
+    "pickler": ("GraphPickler",),
     "qualname": ("QualifiedName",),
     "verification": (
         "VerifyReport",

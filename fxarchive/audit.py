@@ -12,7 +12,15 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from fxarchive.document import OPS, RECORDS, SYMBOLIC_SHAPES, Document, empty_document
+from fxarchive.document import (
+    ARTEFACTS,
+    OPS,
+    RECORDS,
+    SYMBOLIC_SHAPES,
+    TRACING_CONTEXTS,
+    Document,
+    empty_document,
+)
 from fxarchive.errors import ForbiddenName, InvalidDocument, UntrustedNames
 from fxarchive.tables import CONTAINERS, parts
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
@@ -22,6 +30,8 @@ _KEYS = set(empty_document())
 FEATURE_KEYS = {
     SYMBOLIC_SHAPES: "symbolic",
     RECORDS: "records",
+    ARTEFACTS: "artefacts",
+    TRACING_CONTEXTS: "contexts",
 }
 """Feature flag -> the table that a document has only with it."""
 
@@ -30,10 +40,10 @@ _GRAPH_KEYS = {
     "types": list,
     "keys": list, "layouts": list, "layout": list, "columns": list, "codegen": list, "tracer": list,
 }  # fmt: skip
-_TARGET_LENGTHS = {"operator": 4, "packet": 3, "higher_order": 3, "function": 2, "class": 2}
+_TARGET_LENGTHS = {"operator": 4, "packet": 3, "higher_order": 3, "function": 2, "class": 2, "artefact": 2}
 _OP = {op: number for number, op in enumerate(OPS)}
 _FORBIDDEN = frozenset(keyword.kwlist)
-_UNPRINTABLE = frozenset({"record", "standard", "shared", "value"})
+_UNPRINTABLE = frozenset({"record", "standard", "artefact", "tracing_context", "shared", "value"})
 """Tags that no argument and no type of a node has: fx writes what ``repr`` of it says into source, and ``repr`` of an
 instance is code of its class. A writer gives containers in arguments no identity, so they need no reference."""
 _PLAIN_PATH = re.compile(r"\w+(?:\.\w+)*", re.ASCII)

@@ -45,10 +45,18 @@ SYMBOLIC_SHAPES = "symbolic-shapes"
 RECORDS = "records"
 """Feature flag of archives with instances of classes of the user, or values of the standard library."""
 
+ARTEFACTS = "artefacts"
+"""Feature flag of archives with compiled artefacts."""
+
+TRACING_CONTEXTS = "tracing-contexts"
+"""Feature flag of archives with a `torch._guards.TracingContext`."""
+
 FEATURES: frozenset[str] = frozenset(
     {
         SYMBOLIC_SHAPES,
         RECORDS,
+        ARTEFACTS,
+        TRACING_CONTEXTS,
     }
 )
 """Feature flags that this release understands."""
@@ -83,6 +91,10 @@ VALUE_TAGS = frozenset(
         "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key",
         # instances of classes, values of the standard library (a feature flag)
         "record", "standard",
+        # compiled artefacts (a feature flag)
+        "artefact",
+        # tracing contexts (a feature flag)
+        "tracing_context",
         # a place in a call pattern that takes the next operand
         "hole",
     }

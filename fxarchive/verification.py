@@ -115,20 +115,22 @@ def _check_document(archive: Archive, limits: Limits, facts: dict[str, Any]) -> 
 def _check_storages(document: Any, archive: Archive) -> None:
     """Check that each section holds what one storage says, and that nothing is left over."""
     used = {DOCUMENT}
-    for row, record in enumerate(document["storages"]):
+    stored = [(f"storages[{row}]", record) for row, record in enumerate(document["storages"])]
+    stored += [(f"artefacts[{row}]", record) for row, record in enumerate(document.get("artefacts", []))]
+    for where, record in stored:
         name = record.get("section")
         if name is None:
             continue
         section = archive.section(name)
         if name in used or section.size != record["size"]:
             raise InvalidDocument(
-                f"storages[{row}]",
+                where,
                 f"section {name!r:.80} is not its own, or has another size than {record['size']}",
             )
         used.add(name)
     unused = archive.sections.keys() - used
     if unused:
-        raise InvalidDocument("the index", f"no storage refers to the section {min(unused)!r:.80}")
+        raise InvalidDocument("the index", f"nothing refers to the section {min(unused)!r:.80}")
 
 
 def _replay(archive: Archive, trust: frozenset[str]) -> int:

@@ -13,6 +13,7 @@ import math
 import operator
 import pathlib
 import struct
+import traceback
 import types
 import typing
 import uuid
@@ -25,6 +26,7 @@ import pytest
 import sympy
 import torch
 from torch import fx, nn
+from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.immutable_collections import immutable_dict, immutable_list
@@ -106,6 +108,13 @@ def bound(first: bool) -> list[Any]:
     return [x, y, (x if first else y).__init__]  # type: ignore[misc]
 
 
+def context(**fields: Any) -> TracingContext:
+    made = TracingContext(None)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
 VALUES: dict[str, tuple[Any, Any]] = {
     "int": (1, 2),
     "int and bool": (1, True),
@@ -143,6 +152,17 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "uuid safety": (uuid.UUID(int=1), uuid.UUID(int=1, is_safe=uuid.SafeUUID.safe)),
     "namespace": (types.SimpleNamespace(a=1), types.SimpleNamespace(a=2)),
     "slot that is not set": (Slotted(1), Slotted.__new__(Slotted)),
+    **{
+        f"context {name}": (context(), context(**{name: value}))
+        for name, value in {
+            "loc_in_frame": ("a.py", 1, "f"),
+            "aot_graph_name": ["a"],
+            "params_flat": [1],
+            "output_strides": [None],
+            "frame_summary_stack": [traceback.FrameSummary("a.py", 1, "f")],
+            "fake_mode": FakeTensorMode(),
+        }.items()
+    },
     "slice": (slice(1, 2), slice(1, 2, 1)),
     "range": (range(3), range(0, 4, 1)),
     "enum": (Color.RED, Color.ALSO),

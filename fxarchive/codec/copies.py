@@ -23,6 +23,7 @@ _CONSTANT_TAGS = frozenset(
         "standard",
         # values that are one object wherever they stand
         "fake", "tensor", "shared", "module", "graph", "node", "shape_env", "record",
+        "artefact", "tracing_context",
     }
 )  # fmt: skip
 _NESTING_TAGS = frozenset({"tuple", "size", "frozenset", "slice", "ilist"})

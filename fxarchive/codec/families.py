@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from fxarchive.codec import (
+    artefacts,
     columns,
+    contexts,
     fakes,
     graph_modules,
     graphs,
@@ -36,6 +38,8 @@ FAMILIES = (
     columns,
     graph_modules,
     modules,
+    artefacts,
+    contexts,
     standard,
     records,
 )

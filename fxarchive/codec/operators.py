@@ -16,6 +16,7 @@ import torch
 from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
 
 from fxarchive.codec import resolve
+from fxarchive.codec.artefacts import call_row, resolve_call
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.document import Value
@@ -36,9 +37,24 @@ def encode_target(enc: Encoder, target: Any) -> int:
     """Return the row in `targets` of something that can be called or named."""
     row = enc.row("targets", id(target))
     if row is None:
+        _check_filter(enc, target)
+        row = call_row(enc, target)
+    if row is None:
         row = enc.add("targets", id(target), _record(target))
         enc.keep_alive(target)
     return row
+
+
+def _check_filter(enc: Encoder, target: Any) -> None:
+    """Refuse an operator that the caller does not want."""
+    accepts = enc.filters.operators
+    if accepts is None or not isinstance(target, OpOverload | OpOverloadPacket):
+        return
+    name = str(torch.fx.Node._pretty_print_target(target))
+    if not accepts(name):
+        raise Refused.because(
+            f"ops_filter refuses the operator {name}; pass Options(ops_filter=None) to accept all"
+        )
 
 
 def encode_class(enc: Encoder, cls: type) -> int:
@@ -133,6 +149,8 @@ def is_callable_value(value: Any) -> bool:
 
 def encode_callable(enc: Encoder, value: Any) -> Value:
     """In metadata a name that need not resolve; elsewhere a row of `targets` that must."""
+    if enc.inert:
+        _check_filter(enc, value)
     return ["name", name_of(value)] if enc.inert else ["target", encode_target(enc, value)]
 
 
@@ -244,6 +262,7 @@ _RESOLVE: dict[str, Callable[[Decoder, list[Any], list[Problem]], Any]] = {
     "higher_order": _resolve_higher_order,
     "function": _resolve_function,
     "class": _resolve_function,
+    "artefact": lambda dec, record, changed: resolve_call(dec, record[1]),
 }
 
 

@@ -16,6 +16,8 @@ TRUST = (
     f"{models.__name__}.Point",
     f"{models.__name__}.BufferTracer",
     *configs.TRUST,
+    "mylib.kernel",
+    "mylib.cache",
 )
 """Names that the archives ask for; they stay where they are, since archives do."""
 

@@ -196,6 +196,8 @@ _OF_ROWS = {
     "enum",
     "node",
     "record",
+    "artefact",
+    "tracing_context",
 }
 _OF_ITEMS = {
     "tuple", "list", "dict", "set", "frozenset", "ordered", "default", "deque", "size", "ilist", "idict", "slice",

@@ -187,6 +187,13 @@ case(
     release="0.1.0",
 )
 
+case("artefact-untrusted", lambda folder: fxarchive.SealedArtefact("kernel", 3, {}).data, name="'kernel'")
+case(
+    "artefact-not-bound",
+    lambda folder: fxarchive.ArtefactCall(fxarchive.Artefact("kernel", b""))(),
+    kind="'kernel'",
+)
+
 # limits
 
 case(

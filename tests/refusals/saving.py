@@ -141,12 +141,24 @@ def with_an_instance() -> Any:
     return module
 
 
+def compiled() -> Any:
+    from torch._inductor.output_code import OutputCode
+
+    class OwnCode(OutputCode):
+        pass
+
+    OwnCode.__qualname__ = "OwnCode"
+    return [OwnCode.__new__(OwnCode)]
+
+
 THIS, PATH = __name__, f"{type(Path()).__module__}.{type(Path()).__qualname__}"
 unsupported("value", lambda: {"file": object()}, "['file']", kind="builtins.object")
 unsupported("own-pickling", lambda: [Reduces()], "[0]", kind=f"{THIS}.Reduces", method="Reduces.__reduce__")
 unsupported("field-over-method", lambda: [shadowed()], "[0].method", member="Shadowed.method")
 unsupported("instance-as-argument", with_an_instance, "graph.relu.args[1]", cls="Shadowed")
 unsupported("time-zone", lambda: [datetime.time(1, tzinfo=zoneinfo.ZoneInfo("UTC"))], "[0]", cls="ZoneInfo")
+unsupported("compiled", compiled, "[0]", kind=f"{THIS}.OwnCode")
+unsupported("sealed-artefact", lambda: [fxarchive.SealedArtefact("kernel", 3, {})], "[0]", kind="'kernel'")
 unsupported("nested-value", deep, "[0]" * 128)
 unsupported("nested-tree-spec", lambda: [torch.utils._pytree.tree_flatten(deep())[1]], "[0]")
 unsupported("lambda", lambda: [lambda: 1], "[0]")
@@ -221,3 +233,7 @@ unsupported(
     kind="builtins.object",
 )
 case("user-metadata", save(lambda: [1], metadata={"file": Path("x")}), kind=PATH)
+case("artefact-kind", lambda folder: fxarchive.Artefact("two words", b""))
+case("artefact-kind-type", lambda folder: fxarchive.Artefact(1, b""))  # type: ignore[arg-type]
+case("artefact-data", lambda folder: fxarchive.Artefact("kernel", "text"))  # type: ignore[arg-type]
+case("artefact-info", lambda folder: fxarchive.Artefact("kernel", b"", {"x": object()}))
