@@ -23,9 +23,12 @@ if TYPE_CHECKING:
         FxArchiveError,
         IncompatibleOperator,
         InvalidDocument,
+        LossNotAllowed,
+        MigrationFailed,
         MissingDevice,
         MissingOperator,
         NotAnArchive,
+        OldSchemaWarning,
         Problem,
         ReplayFailed,
         StoreError,
@@ -38,8 +41,10 @@ if TYPE_CHECKING:
     )
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
+    from fxarchive.orders import UpgradeReport
     from fxarchive.pickler import GraphPickler
     from fxarchive.qualname import QualifiedName
+    from fxarchive.upgrading import downgrade, upgrade
     from fxarchive.verification import VerifyReport, verify
 
 __all__ = [
@@ -55,9 +60,12 @@ __all__ = [
     "IncompatibleOperator",
     "InvalidDocument",
     "Limits",
+    "LossNotAllowed",
+    "MigrationFailed",
     "MissingDevice",
     "MissingOperator",
     "NotAnArchive",
+    "OldSchemaWarning",
     "Problem",
     "QualifiedName",
     "ReplayFailed",
@@ -70,13 +78,16 @@ __all__ = [
     "UnboundArtefact",
     "UnsupportedValue",
     "UntrustedNames",
+    "UpgradeReport",
     "VerifyReport",
     "__version__",
+    "downgrade",
     "dumps",
     "inspect",
     "load",
     "loads",
     "save",
+    "upgrade",
     "verify",
 ]
 
@@ -99,7 +110,12 @@ _MODULES = {
     ),
     "limits": ("Limits",),
     "pickler": ("GraphPickler",),
+    "orders": ("UpgradeReport",),
     "qualname": ("QualifiedName",),
+    "upgrading": (
+        "downgrade",
+        "upgrade",
+    ),
     "verification": (
         "VerifyReport",
         "verify",

@@ -19,14 +19,22 @@ History
 
 How to change the schema
 ------------------------
-A released schema is frozen.
+A released schema is frozen: `spec/schema-2.json` describes its shape, and a test compares it with this module.
 
 1. A new kind of value, of table or of column: give it a feature flag (`FEATURES`), let the encoder add the
    flag only to archives that use it, describe it in `spec/schema-2.md`, add corpus files. Old readers refuse
-   by the flag's name.
-2. A change of what exists: raise `SCHEMA`, write `migrations/schema_N_to_M.py` with ``upgrade`` and
-   ``downgrade``, a page `spec/schema-M.md`, corpus files of the new schema, a line in the history above and
-   in CHANGELOG.
+   by the flag's name. The release freezes it: ``python tools/describe_schema.py RELEASE``.
+2. A change of what exists is a new schema:
+
+   a. Raise `SCHEMA` and `MIN_READER`, and write the line in the history above and in CHANGELOG.
+   b. Write `migrations/schema_N_to_M.py`: a docstring whose first line says what the step does (it is shown to
+      users), ``SOURCE``, ``upgrade`` and ``downgrade``, pure functions on a `migrations.content.Content`
+      that give the same result every time. They raise `UnsupportedValue` with every item that they
+      cannot take and what to do about it, and put into ``notes`` what they leave out or cannot know: what a
+      ``downgrade`` notes is a loss that the user must allow. Add it to ``migrations.STEPS``.
+   c. Write `spec/schema-M.md`, and `spec/schema-M.json` with the tool above. The old pages stay as they are.
+   d. Corpus files of the old schema must load, be upgraded to what a save gives now, and come back from
+      ``downgrade(upgrade(x))`` as they were; add files of the new one.
 """
 
 from __future__ import annotations
@@ -63,6 +71,9 @@ FEATURES: frozenset[str] = frozenset(
 
 DOCUMENT = "document"
 """Name of the section that holds the document."""
+
+STREAM = "stream"
+"""Name of the section that holds the stream of an archive of schema 1."""
 
 OPS = ("placeholder", "get_attr", "call_function", "call_method", "call_module", "output", "root")
 """Opcodes of fx nodes; a node's opcode is stored as its index here."""
@@ -189,6 +200,15 @@ class Document(TypedDict):
     """Columns of FakeTensors."""
     descriptions: list[list[Any]]
     """Distinct descriptions of FakeTensors: dtype, sizes, strides, ..."""
+
+
+def content_section(schema: int) -> str:
+    """Return the name of the section that holds the content of an archive of ``schema``.
+
+    >>> content_section(1), content_section(2)
+    ('stream', 'document')
+    """
+    return STREAM if schema == 1 else DOCUMENT
 
 
 def empty_document() -> Document:

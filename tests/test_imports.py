@@ -16,21 +16,32 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = """
 _version errors limits qualname names collection schemas releases
 document
-container.frames container.plain
+container.frames container.history container.plain
 container.header container.index container.sources
 container.writer
 container.reader
 container
+staging
 wire store packing trust tables artefact
 audit
-migrations.content
+migrations.content migrations.operators.calls
+migrations.operators.autograd migrations.operators.distributed migrations.operators.linear_algebra
+migrations.operators.named_tensors migrations.operators.normalization migrations.operators.pooling
+migrations.operators.random migrations.operators.sparse migrations.operators.symbolic_shapes
+migrations.operators
 migrations
-upgrade
+binding calls
+adaptation
+chain
 reading
 notation
 ports
 summary
-listing inspection
+listing inspection compatibility rewriting selection
+orders
+outputs
+upgrading
+batch
 codec.filters
 codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
@@ -54,7 +65,8 @@ codec
 api
 pickler verification
 cli.output
-cli.inspect cli.show cli.verify
+cli.rewrites
+cli.compat cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
 cli.main
 cli
 """
@@ -71,8 +83,8 @@ USERS_OF_TORCH = ("codec", "pickler")
 LATE_TORCH = {"api": "the header names the release of torch and the kind of the root object"}
 """Other modules that import torch inside a function, with the reason."""
 
-LATE_CODEC = ("api", "verification", "pickler")
-"""Who may import the codec; `api` and `verification` inside functions only."""
+LATE_CODEC = ("api", "verification", "pickler", "cli.compat")
+"""Who may import the codec; all but `pickler` inside functions only."""
 
 DANGEROUS = frozenset(
     """
@@ -282,7 +294,7 @@ LOOK = """
 import sys
 import fxarchive, fxarchive.cli
 from fxarchive.cli.main import run
-from fxarchive import inspect, listing, reading, verify, upgrade, migrations
+from fxarchive import chain, inspect, listing, reading, verify, migrations
 path = sys.argv[1]
 assert inspect(path, full=True).contents.nodes == 3
 assert verify(path).ok

@@ -118,6 +118,7 @@ def decode(
             resolve_targets(dec)
         if document["fakes"] or "symbolic" in document or "contexts" in document:
             import_fake_tensors()
+        document = dec.document  # its calls as this torch takes them
         with isolated(), collection_paused():
             root = dec.value(document["root"])
             held = dec.value(document["examples"]) if examples else None
