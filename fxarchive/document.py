@@ -50,6 +50,12 @@ MIN_READER = 2
 SYMBOLIC_SHAPES = "symbolic-shapes"
 """Feature flag of archives with symbolic sizes, expressions and shape environments."""
 
+EXPORTED_PROGRAMS = "exported-programs"
+"""Feature flag of archives with ExportedPrograms, or with what their ``module()`` returns."""
+
+NODE_SOURCES = "node-sources"
+"""Feature flag of archives that say which earlier nodes their nodes were made from (``from_node``)."""
+
 RECORDS = "records"
 """Feature flag of archives with instances of classes of the user, or values of the standard library."""
 
@@ -62,6 +68,8 @@ TRACING_CONTEXTS = "tracing-contexts"
 FEATURES: frozenset[str] = frozenset(
     {
         SYMBOLIC_SHAPES,
+        NODE_SOURCES,
+        EXPORTED_PROGRAMS,
         RECORDS,
         ARTEFACTS,
         TRACING_CONTEXTS,
@@ -74,6 +82,8 @@ DOCUMENT = "document"
 
 STREAM = "stream"
 """Name of the section that holds the stream of an archive of schema 1."""
+SOURCE_COLUMNS = ("pass", "action", "graph", "name", "target", "count", "origins")
+"""Columns of the table `sources`, each of row numbers; all but the last have an entry for each row."""
 
 OPS = ("placeholder", "get_attr", "call_function", "call_method", "call_module", "output", "root")
 """Opcodes of fx nodes; a node's opcode is stored as its index here."""
@@ -100,6 +110,10 @@ VALUE_TAGS = frozenset(
         "shared", "value", "text", "target", "tensor", "fake", "module", "graph", "node",
         # symbolic shapes (a feature flag)
         "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key",
+        # exported programs (a feature flag)
+        "program", "export",
+        # where a node comes from (a feature flag)
+        "node_source",
         # instances of classes, values of the standard library (a feature flag)
         "record", "standard",
         # compiled artefacts (a feature flag)
@@ -175,6 +189,31 @@ class Module(TypedDict, total=False):
     """``gm.meta`` of a GraphModule."""
     tracer: list[Any]
     """``_tracer_cls`` and ``_tracer_extras``, as in `Graph`; left out when they are those of the graph."""
+    unlifted: list[Any]
+    """What `ExportedProgram.module` put into a GraphModule: ``[hooks before, hooks after, methods]``, each
+    a list of names (feature flag "exported-programs")."""
+    guards: list[Any]
+    """``[paths, guards]`` of a module that checks the inputs of another; such a row has no class and no graph
+    (feature flag "exported-programs")."""
+
+
+class Program(TypedDict, total=False):
+    """A `torch.export.ExportedProgram` (`spec/schema-2-programs.md`); values where not said otherwise."""
+
+    module: int
+    """Row in `modules`: the program's GraphModule."""
+    signature: Value
+    state: Value
+    constants: Value
+    ranges: Value
+    calls: Value
+    """The module call graph."""
+    examples: Value
+    leaves: Value
+    """Leaves of the example inputs where `examples` is their tree spec; left out otherwise."""
+    dialects: list[str]
+    guards: list[str]
+    """Conditions on the inputs, as text; left out by releases that have none."""
 
 
 class Document(TypedDict):

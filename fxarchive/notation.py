@@ -194,6 +194,14 @@ class Notation:
         held = ", ".join([self._any(part) for part in value[2]])
         return f"{escaped(value[1])}({held})"
 
+    def _node_source(self, value: list[Any]) -> str:
+        sources, row = self.document["sources"], value[1]
+        if type(row) is not int or not 0 <= row < len(sources["pass"]):
+            return "<node_source>"
+        name = entry(self.document, "texts", sources["name"][row]) if sources["graph"][row] else "nothing"
+        by = entry(self.document, "texts", sources["pass"][row])
+        return escaped(f"<{clipped(name, self.most_text)} by {clipped(by, self.most_text)}>")
+
     def _annotation(self, value: list[Any]) -> str:
         held = [self._any(part) for part in parts(value)]
         if value[1] == "|":
@@ -227,6 +235,7 @@ _WRITERS: dict[str, Callable[[Notation, list[Any]], str]] = {
     "record": Notation._record,
     "standard": Notation._standard,
     "annotation": Notation._annotation,
+    "node_source": Notation._node_source,
     "shared": Notation._row,
     "value": Notation._row,
     "text": Notation._row,

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = """
-_version errors limits qualname names collection schemas releases
+_version errors limits qualname names collection schemas releases guards
 document
 container.frames container.history container.plain
 container.header container.index container.sources
@@ -46,11 +46,15 @@ codec.filters
 codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
 codec.record_rules codec.standard codec.artefacts
-codec.fast codec.fast.fakes codec.fast.nodes codec.fast.shape_env_names
+codec.fast codec.fast.fakes codec.fast.nodes codec.fast.programs codec.fast.shape_env_names codec.guard_functions
+codec.fast.unlifting
+codec.guard_modules
+codec.unlifted
+codec.fast.symbolic_fakes
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
-codec.values codec.symbolic.records codec.symbolic.shape_envs
+codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
 codec.geometry codec.symbolic.restore
-codec.storages codec.history codec.symbolic.values
+codec.signatures codec.storages codec.history codec.symbolic.values
 codec.layouts codec.symbolic.fakes codec.symbols
 codec.tensors codec.descriptions
 codec.fakes
@@ -60,6 +64,7 @@ codec.graphs
 codec.graph_modules
 codec.module_rules codec.lazy_modules
 codec.modules codec.records codec.contexts
+codec.programs
 codec.families
 codec
 api

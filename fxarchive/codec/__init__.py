@@ -15,6 +15,7 @@ from fxarchive.codec.families import DECODE, ENCODE, ENCODE_WHERE
 from fxarchive.codec.filters import KEEP_ALL, Filters
 from fxarchive.codec.isolation import import_fake_tensors, isolated
 from fxarchive.codec.operators import resolve_targets
+from fxarchive.codec.unlifted import import_parts
 from fxarchive.collection import collection_paused
 from fxarchive.document import Document
 from fxarchive.errors import FxArchiveError, InvalidDocument, Problem, UnsupportedValue
@@ -119,6 +120,8 @@ def decode(
         if document["fakes"] or "symbolic" in document or "contexts" in document:
             import_fake_tensors()
         document = dec.document  # its calls as this torch takes them
+        if any(["unlifted" in module or "guards" in module for module in document["modules"]]):
+            import_parts()
         with isolated(), collection_paused():
             root = dec.value(document["root"])
             held = dec.value(document["examples"]) if examples else None

@@ -22,7 +22,7 @@ _CONSTANT_TAGS = frozenset(
         "qscheme", "name", "target", "enum", "symint", "symfloat", "symbool", "expression", "value_range", "path_key",
         "standard",
         # values that are one object wherever they stand
-        "fake", "tensor", "shared", "module", "graph", "node", "shape_env", "record",
+        "fake", "tensor", "shared", "module", "graph", "node", "shape_env", "record", "node_source",
         "artefact", "tracing_context",
     }
 )  # fmt: skip
