@@ -133,7 +133,7 @@ class GraphPickler:
         """
         if bytes(data[:1]) == _PICKLE:
             raise NotAnArchive(
-                "it is a pickle, as torch's GraphPickler writes; make an archive of it with `fxarchive adopt FILE`, or "
+                "it is a pickle, as torch's GraphPickler writes; make an archive of it with fxarchive adopt FILE, or "
                 "load it with the torch that wrote it and save it again"
             )
         return api.loads(data, fake_mode=fake_mode, trust=trust, limits=limits)

@@ -8,9 +8,12 @@ import inspect
 import io
 import operator
 import pickle
+import subprocess
+import sys
 import traceback
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -488,3 +491,85 @@ def test_the_class_has_a_public_name() -> None:
     assert fxarchive.GraphPickler is ours.GraphPickler
     with pytest.raises(AttributeError):
         _ = ours.nothing
+
+
+# as compilers of serving systems use it: captured in a backend, kept with its inputs and a configuration
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
+        self.config = CompileConfig()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down(self.up(x).relu()) * x.shape[0]
+
+
+READER = """
+import sys, torch
+from fxarchive.pickler import GraphPickler
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from tests.material import configs
+
+with open(sys.argv[1], "rb") as file:
+    kept = GraphPickler.loads(file.read(), FakeTensorMode(shape_env=ShapeEnv()), trust=configs.TRUST)
+assert kept["config"] == configs.CompileConfig(sizes=[1, 2, 4]), kept["config"]
+fakes = [value for value in kept["inputs"] if isinstance(value, FakeTensor)]
+assert [str(fake.shape) for fake in fakes] == kept["shapes"], fakes
+assert len({id(fake.fake_mode) for fake in fakes}) == 1
+inputs = torch.load(sys.argv[2])
+for args, expected in inputs:
+    (found,) = kept["graph"](*args)
+    assert torch.equal(found, expected)
+print("served", kept["prefix"], len(inputs))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_graph_captured_in_a_backend_is_served_by_another_process(tmp_path: Path) -> None:
+    captured: list[tuple[fx.GraphModule, list[Any], bytes]] = []
+
+    def backend(module: fx.GraphModule, inputs: list[Any]) -> Any:
+        fake_mode = torch._guards.detect_fake_mode(inputs)
+        assert fake_mode is not None
+        fakes = [node.meta["example_value"] for node in module.graph.nodes if node.op == "placeholder"]
+        kept = fx.GraphModule(module, module.graph)
+        kept.meta.clear()  # what dynamo notes of its own run
+        tree = {
+            "graph": kept,
+            "inputs": fakes,
+            "shapes": [str(fake.shape) for fake in fakes if isinstance(fake, torch.Tensor)],
+            "config": CompileConfig(sizes=[1, 2, 4]),
+            "prefix": "backbone",
+        }
+        options = ours.Options(ops_filter=None, node_metadata_key_filter=lambda key: key != "grapharg")
+        captured.append((module, inputs, ours.GraphPickler.dumps(tree, options)))
+        return module.forward
+
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = Model()
+    torch.compile(model, backend=backend, dynamic=True)(torch.randn(3, 4))
+    (module, inputs, data) = captured[0]
+    archive, numbers = tmp_path / "graph.fxa", tmp_path / "numbers.pt"
+    archive.write_bytes(data)
+    calls = []
+    for batch in (3, 5):
+        args = [
+            torch.randn(batch, 4) if isinstance(value, torch.Tensor) and value.shape[1:] == (4,) and
+            not isinstance(value, nn.Parameter) else batch if isinstance(value, torch.SymInt) else value
+            for value in inputs
+        ]  # fmt: skip
+        calls.append((args, module(*args)[0].detach()))
+    torch.save(calls, numbers)
+    with pytest.raises(UntrustedNames):
+        ours.GraphPickler.loads(data, mode())
+    found = subprocess.run(
+        [sys.executable, "-c", READER, str(archive), str(numbers)],
+        capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == "served backbone 2\n"

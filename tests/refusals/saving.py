@@ -159,6 +159,18 @@ unsupported("instance-as-argument", with_an_instance, "graph.relu.args[1]", cls=
 unsupported("time-zone", lambda: [datetime.time(1, tzinfo=zoneinfo.ZoneInfo("UTC"))], "[0]", cls="ZoneInfo")
 unsupported("compiled", compiled, "[0]", kind=f"{THIS}.OwnCode")
 unsupported("sealed-artefact", lambda: [fxarchive.SealedArtefact("kernel", 3, {})], "[0]", kind="'kernel'")
+case(
+    "filtered-operator",
+    lambda folder: fxarchive.GraphPickler.dumps([torch.ops.prims.add.default]),
+    path="[0]",
+    name="torch.ops.prims.add.default",
+)
+case(
+    "raw-node",
+    lambda folder: fxarchive.GraphPickler.dumps([next(iter(graph().graph.nodes))]),
+    path="[0]",
+    node="input_1",
+)
 unsupported("nested-value", deep, "[0]" * 128)
 unsupported("nested-tree-spec", lambda: [torch.utils._pytree.tree_flatten(deep())[1]], "[0]")
 unsupported("lambda", lambda: [lambda: 1], "[0]")
