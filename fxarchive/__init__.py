@@ -14,6 +14,7 @@ from fxarchive._version import __version__
 
 if TYPE_CHECKING:
     from fxarchive.api import SaveReport, dumps, load, loads, save
+    from fxarchive.artefact import Artefact, ArtefactCall, SealedArtefact
     from fxarchive.comparison import Comparison, Difference, compare
     from fxarchive.errors import (
         ArchiveNotFound,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         TooLarge,
         TooNew,
         TruncatedArchive,
+        UnboundArtefact,
         UnknownExtension,
         UnsupportedValue,
         UntrustedNames,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
     from fxarchive.orders import UpgradeReport
+    from fxarchive.pickler import GraphPickler
     from fxarchive.qualname import QualifiedName
     from fxarchive.upgrading import downgrade, upgrade
     from fxarchive.verification import VerifyReport, verify
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ArchiveInfo",
     "ArchiveNotFound",
+    "Artefact",
+    "ArtefactCall",
     "Comparison",
     "CorruptArchive",
     "Difference",
@@ -59,6 +64,7 @@ __all__ = [
     "FakeModeConflict",
     "ForbiddenName",
     "FxArchiveError",
+    "GraphPickler",
     "IncompatibleOperator",
     "InertRecord",
     "InvalidDocument",
@@ -73,10 +79,12 @@ __all__ = [
     "QualifiedName",
     "ReplayFailed",
     "SaveReport",
+    "SealedArtefact",
     "StoreError",
     "TooLarge",
     "TooNew",
     "TruncatedArchive",
+    "UnboundArtefact",
     "UnknownExtension",
     "UnsupportedValue",
     "UntrustedNames",
@@ -109,6 +117,11 @@ _MODULES = {
         "Difference",
         "compare",
     ),
+    "artefact": (
+        "Artefact",
+        "ArtefactCall",
+        "SealedArtefact",
+    ),
     "inspection": (
         "ArchiveInfo",
         "inspect",
@@ -119,6 +132,7 @@ _MODULES = {
     ),
     "inert": ("InertRecord",),
     "limits": ("Limits",),
+    "pickler": ("GraphPickler",),
     "orders": ("UpgradeReport",),
     "qualname": ("QualifiedName",),
     "upgrading": (

@@ -62,7 +62,27 @@ FACTS = "torch-facts"
 EXTENSIONS = "extensions"
 """Feature flag of archives with values that a program registered under tags of its own."""
 
-FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES, NODE_SOURCES, EXPORTED_PROGRAMS, FACTS, EXTENSIONS})
+RECORDS = "records"
+"""Feature flag of archives with instances of classes of the user, or values of the standard library."""
+
+ARTEFACTS = "artefacts"
+"""Feature flag of archives with compiled artefacts."""
+
+TRACING_CONTEXTS = "tracing-contexts"
+"""Feature flag of archives with a `torch._guards.TracingContext`."""
+
+FEATURES: frozenset[str] = frozenset(
+    {
+        SYMBOLIC_SHAPES,
+        NODE_SOURCES,
+        EXPORTED_PROGRAMS,
+        FACTS,
+        EXTENSIONS,
+        RECORDS,
+        ARTEFACTS,
+        TRACING_CONTEXTS,
+    }
+)
 """Feature flags that this release understands."""
 
 DOCUMENT = "document"
@@ -102,6 +122,12 @@ VALUE_TAGS = frozenset(
         "program", "export",
         # where a node comes from; records of torch; registered values (a feature flag each)
         "node_source", "fact", "extension",
+        # instances of classes, values of the standard library (a feature flag)
+        "record", "standard",
+        # compiled artefacts (a feature flag)
+        "artefact",
+        # tracing contexts (a feature flag)
+        "tracing_context",
         # a place in a call pattern that takes the next operand
         "hole",
     }

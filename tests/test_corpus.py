@@ -29,7 +29,7 @@ from .corpus.files import Case
 CASES = files.cases()
 RUNNING = torch.__version__.partition("+")[0]
 
-KINDS = frozenset({"operator", "packet", "higher_order", "function", "class"})
+KINDS = frozenset({"operator", "packet", "higher_order", "function", "class", "artefact"})
 """Kinds of rows of `targets` (spec/schema-2.md, section 3)."""
 
 WAIVED: dict[str, str] = {}
@@ -145,7 +145,8 @@ def check_load(case: Case) -> None:
     if case.release == RUNNING and case.name not in OTHER_WHEN_SAVED_AGAIN:
         assert wire.dumps(packing.pack(encoded.document)) == archive.read(DOCUMENT)
         stored = {name: archive.read(name) for name in archive.sections.keys() - {DOCUMENT}}
-        assert {name: bytes(storage) for name, storage in encoded.storages.items()} == stored
+        storages = {name: bytes(storage) for name, storage in encoded.storages.items()}
+        assert {**storages, **encoded.extras} == stored
     if examples is not None:
         check_numbers(case, root, examples)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -189,6 +190,13 @@ case(
     release="0.1.0",
 )
 
+case("stream-of-graph-pickler", lambda folder: fxarchive.GraphPickler.loads(pickle.dumps([1]), None))
+case("artefact-untrusted", lambda folder: fxarchive.SealedArtefact("kernel", 3, {}).data, name="'kernel'")
+case(
+    "artefact-not-bound",
+    lambda folder: fxarchive.ArtefactCall(fxarchive.Artefact("kernel", b""))(),
+    kind="'kernel'",
+)
 # older schemas
 
 
