@@ -26,7 +26,7 @@ staging
 packing.numbers
 packing.strings
 packing.names packing.rows
-wire store packing trust tables artefact
+wire store packing trust artefact
 source_names
 program_audit
 audit
