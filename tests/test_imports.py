@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = """
-_version errors limits qualname names collection
+_version errors limits qualname names collection schemas releases
 document
 container.frames container.plain
 container.header container.index container.sources
