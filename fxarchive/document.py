@@ -42,7 +42,10 @@ MIN_READER = 2
 SYMBOLIC_SHAPES = "symbolic-shapes"
 """Feature flag of archives with symbolic sizes, expressions and shape environments."""
 
-FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES})
+OPERATORS_BY_NAME = "operators-by-name"
+"""Feature flag of archives with operators whose schema nobody recorded (adopted streams)."""
+
+FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES, OPERATORS_BY_NAME})
 """Feature flags that this release understands."""
 
 DOCUMENT = "document"

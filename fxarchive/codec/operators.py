@@ -177,6 +177,16 @@ def _resolve_operator(dec: Decoder, record: list[Any], changed: list[Problem]) -
     return operator
 
 
+def _resolve_named_operator(dec: Decoder, record: list[Any], changed: list[Problem]) -> OpOverload:
+    """An operator whose schema nobody recorded: the running one of that name."""
+    _, name, module = record
+    qualified, _, overload = name.partition(".")
+    operator = getattr(_packet(qualified, module), overload or "default", None)
+    if not isinstance(operator, OpOverload):
+        raise LookupError("the operator is there but not this overload; load with the release that wrote it")
+    return operator
+
+
 def _is_compatible(operator: OpOverload, schema: str) -> bool:
     """Whether calls written for ``schema`` mean the same to the running operator, by torch's own rule."""
     running: Any = operator._schema
@@ -240,6 +250,7 @@ def _listed_class(name: str) -> Any:
 
 _RESOLVE: dict[str, Callable[[Decoder, list[Any], list[Problem]], Any]] = {
     "operator": _resolve_operator,
+    "named_operator": _resolve_named_operator,
     "packet": _resolve_packet,
     "higher_order": _resolve_higher_order,
     "function": _resolve_function,

@@ -248,5 +248,3 @@ def _positional(record: Any, name: str, fields: tuple[str, ...]) -> dict[str, An
 
 
 CALLS: Table = {UNPICKLE: _shape_env}
-
-_ = (Pairs, merged)

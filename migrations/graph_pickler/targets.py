@@ -9,16 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from fxarchive.document import OPERATORS_BY_NAME
+from fxarchive.migrations.graph_pickler import operators
 from fxarchive.migrations.graph_pickler.translation import (
     Table,
     Translation,
     Untranslatable,
-    is_name,
     sequence_of,
     shown,
 )
 from fxarchive.migrations.graph_pickler.values import constant
-from fxarchive.releases import operators
 from fxarchive.streams import Call, Name, PersistentId
 from fxarchive.trust import is_listed
 
@@ -210,5 +209,3 @@ CALLS: Table = {
     f"{_PICKLER}_TorchNumpyPickleData.unpickle": _numpy_function,
 }
 KINDS: dict[type, Any] = {Name: _named, Call: other_call}
-
-_ = is_name

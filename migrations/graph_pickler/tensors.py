@@ -271,5 +271,3 @@ _BUILD: dict[str, Any] = {
 }
 
 CALLS: Table = {**dict.fromkeys(_BUILD, _tensor), "torch._C.Generator": _generator}
-
-_ = Pairs
