@@ -26,7 +26,14 @@ _GRAPH_KEYS = {
     "types": list,
     "keys": list, "layouts": list, "layout": list, "columns": list, "codegen": list, "tracer": list,
 }  # fmt: skip
-_TARGET_LENGTHS = {"operator": 4, "named_operator": 3, "packet": 3, "higher_order": 3, "function": 2, "class": 2}
+_TARGET_LENGTHS = {
+    "operator": 4,
+    "named_operator": 3,
+    "packet": 3,
+    "higher_order": 3,
+    "function": 2,
+    "class": 2,
+}
 _OP = {op: number for number, op in enumerate(OPS)}
 _FORBIDDEN = frozenset(keyword.kwlist)
 _PLAIN_PATH = re.compile(r"\w+(?:\.\w+)*", re.ASCII)

@@ -15,7 +15,7 @@ from typing import Any
 from fxarchive.errors import BadStream, TooLarge
 from fxarchive.streams.bounds import DEFAULT_BOUNDS, Bounds
 from fxarchive.streams.interpreter import read, read_next
-from fxarchive.streams.records import Call, Name, PersistentId
+from fxarchive.streams.records import Call, Name, Pairs, PersistentId
 
 _ZIP = b"PK\x03\x04"
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -71,7 +71,9 @@ def storage_of(pid: Any, where: str) -> StoredStorage:
         known = type(cls) is Name and cls.module in ("torch", "torch.storage") and cls.qualname in ITEM_BYTES
         if known and type(key) is type(device) is str and type(count) is int and count >= 0:
             if len(value) > 5 and value[5] is not None:
-                raise BadStream(where, "a storage in it is a view of another, which no release since 2.0 writes")
+                raise BadStream(
+                    where, "a storage in it is a view of another, which no release since 2.0 writes"
+                )
             return StoredStorage(ITEM_BYTES[cls.qualname], key, device, count)
     raise BadStream(where, "a reference in it is not to a storage")
 
@@ -111,7 +113,7 @@ def _read_row(data: bytes, where: str, bounds: Bounds) -> Blob:
     magic, protocol, machine, root, keys = parts
     if magic != _MAGIC or protocol != _PROTOCOL:
         raise BadStream(where, "it is not what torch.save writes")
-    if getattr(machine, "named", dict)().get("little_endian") is not True:
+    if type(machine) is not Pairs or machine.named().get("little_endian") is not True:
         raise BadStream(where, "its storages are not little-endian")
     if type(keys) is not list or not all([type(key) is str for key in keys]) or len(set(keys)) != len(keys):
         raise BadStream(where, "its list of storages is not one of keys")
@@ -150,7 +152,9 @@ def _read_members(archive: zipfile.ZipFile, where: str, bounds: Bounds) -> Blob:
     held: dict[str, bytes] = {}
     for member in members:
         if member.compress_type != zipfile.ZIP_STORED:
-            raise BadStream(where, f"its file {member.filename!r:.80} is compressed, which torch.save never does")
+            raise BadStream(
+                where, f"its file {member.filename!r:.80} is compressed, which torch.save never does"
+            )
         _, _, name = member.filename.partition("/")
         if not name or name in held:
             raise BadStream(where, f"it holds the file {member.filename!r:.80} twice, or outside its folder")

@@ -13,11 +13,10 @@ from fxarchive.migrations.graph_pickler.translation import (
     Translation,
     Untranslatable,
     fields_of,
-    merged,
     pairs_of,
     sequence_of,
 )
-from fxarchive.streams import Call, Pairs, Set
+from fxarchive.streams import Call, Set
 
 UNPICKLE = "torch.fx._graph_pickler._ShapeEnvPickleData.unpickle"
 _DATA = "torch.fx._graph_pickler._ShapeEnvPickleData"
@@ -147,7 +146,9 @@ class _Facts:
         if type(found) is not Call or found.name != _SETTINGS:
             raise Untranslatable.because("its settings are not those of a ShapeEnv")
         state = found.state
-        facts = dict(zip(_SETTING_NAMES, state, strict=False)) if type(state) in (list, tuple) else found.fields()
+        facts = (
+            dict(zip(_SETTING_NAMES, state, strict=False)) if type(state) in (list, tuple) else found.fields()
+        )
         if not all([type(value) is bool for value in facts.values()]):
             raise Untranslatable.because("a setting of its ShapeEnv is neither True nor False")
         return {name: facts[name] for name in sorted(facts)}

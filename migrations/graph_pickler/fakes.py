@@ -63,6 +63,8 @@ class Fakes:
         if fields.get("is_view"):
             if fields.get("base") is None:
                 raise Untranslatable.because("a view without its base cannot be kept")
+            if fields_of(fields["base"], DESCRIPTION).get("is_view"):
+                raise Untranslatable.because("the base of a view is a view itself")
             base_row = self.row(fields["base"])
         owner = None
         if fields.get("storage") is None:
@@ -70,7 +72,9 @@ class Fakes:
         else:
             storage = fields_of(fields["storage"], STORAGE)
             owner = self.owners.get(storage.get("id", -1))
-            description = self._intern(self._strided(fields, None if owner is not None else storage.get("size")))
+            description = self._intern(
+                self._strided(fields, None if owner is not None else storage.get("size"))
+            )
             if owner is None:
                 self.owners[storage.get("id", -1)] = len(self.description)
         row = self.rows[number] = len(self.description)

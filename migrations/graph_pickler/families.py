@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from fxarchive.migrations.graph_pickler import (
-    annotations,
     environments,
     fakes,
     graphs,
@@ -17,6 +16,7 @@ from fxarchive.migrations.graph_pickler import (
     tracing_contexts,
     treespecs,
     tuples,
+    type_hints,
     values,
 )
 from fxarchive.migrations.graph_pickler.translation import Table, Translation
@@ -24,7 +24,7 @@ from fxarchive.streams import Call
 
 CALLS: Table = {}
 for _family in (
-    values, targets, tensors, fakes, environments, symbols, treespecs, annotations, graphs, modules,
+    values, targets, tensors, fakes, environments, symbols, treespecs, type_hints, graphs, modules,
     tracing_contexts,
 ):  # fmt: skip
     CALLS.update(_family.CALLS)

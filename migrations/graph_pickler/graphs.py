@@ -80,12 +80,14 @@ def _fill(
     distances = _fill_arguments(tr, nodes, numbers, into, problems)
     into.finish(distances, _types(tr, nodes, problems))
     _fill_metadata(tr, nodes, record, row, problems)
-    for key, translate in (("codegen", lambda: codegen.codegen(tr, fields, module)),
-                           ("tracer", lambda: tracer(tr, fields.get("tracer_cls"), fields.get("tracer_extras")))):  # fmt: skip
-        try:
-            record[key] = translate()
-        except Untranslatable as refused:
-            problems += refused.below(f".{key}")
+    try:
+        record["codegen"] = codegen.codegen(tr, fields, module)
+    except Untranslatable as refused:
+        problems += refused.below(".codegen")
+    try:
+        record["tracer"] = tracer(tr, fields.get("tracer_cls"), fields.get("tracer_extras"))
+    except Untranslatable as refused:
+        problems += refused.below(".tracer")
     if problems:
         raise Untranslatable(problems)
 
@@ -93,7 +95,9 @@ def _fill(
 def _target(tr: Translation, node: dict[str, Any]) -> int:
     kind, name = target_of(node.get("target"))
     if (kind == "string") == (node["op"] == "call_function"):
-        raise Untranslatable.because(f"a {node['op']} node has the target {name!r:.80}, which is of another kind")
+        raise Untranslatable.because(
+            f"a {node['op']} node has the target {name!r:.80}, which is of another kind"
+        )
     if kind == "string":
         return tr.text(name)
     return target_row(tr, kind, canonical(name) if kind == "function" else name)
@@ -113,18 +117,20 @@ def _fill_arguments(
             operands.at = at
             try:
                 args = tr.items(sequence_of(node.get("args")), ".args[{}]".format)
-                pairs = pairs_of(node.get("kwargs"))
-                if not all([type(name) is str for name, _ in pairs]):
-                    raise Untranslatable.because("a keyword is not a string")
-                values = tr.items([value for _, value in pairs], lambda i, p=pairs: f".kwargs[{p[i][0]!r}]")
+                into.add_arguments(args, _keywords(tr, pairs_of(node.get("kwargs"))))
             except Untranslatable as refused:
                 problems += refused.below(f".{node['name']}")
-                continue
-            into.add_arguments(args, [part for (name, _), value in zip(pairs, values, strict=True)
-                                      for part in (name, value)])  # fmt: skip
     finally:
         tr.operands = None
     return operands.distances
+
+
+def _keywords(tr: Translation, pairs: list[tuple[Any, Any]]) -> list[Any]:
+    names = [name for name, _ in pairs]
+    if not all([type(name) is str for name in names]):
+        raise Untranslatable.because("a keyword is not a string")
+    values = tr.items([value for _, value in pairs], lambda i: f".kwargs[{names[i]!r}]")
+    return [part for pair in zip(names, values, strict=True) for part in pair]
 
 
 def _operand(tr: Translation, call: Call) -> Any:
@@ -159,7 +165,9 @@ def _fill_metadata(
         entries = []
         for place, (key, value) in enumerate(pairs_of(node.get("meta") or Pairs())):
             if type(key) not in _ATOMS:
-                tr.note("Metadata under a key that is neither a string nor a number was left out", node["name"])
+                tr.note(
+                    "Metadata under a key that is neither a string nor a number was left out", node["name"]
+                )
             elif ("node", row, number, place) not in tr.leave_out:
                 entries.append((key, (place, value)))
         found.add_node(number, entries)

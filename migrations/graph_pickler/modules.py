@@ -74,7 +74,7 @@ def module_row(tr: Translation, call: Any, path: str) -> int:
         held = dict(_named(tr, pairs_of(data.get("gm_dict")), path))
         graph = data.get("graph")
     else:
-        if not type(call.args) is tuple or call.args:
+        if type(call.args) is not tuple or call.args:
             raise Untranslatable.because(f"{call.name} is not made by object.__new__")
         held = dict(merged(list(call.fields().items())))
         record["klass"] = class_row(tr, call.function)
@@ -124,7 +124,9 @@ def _check_hooks(held: dict[str, Any], problems: list[Problem]) -> None:
         else:
             count = len(pairs_of(value)) if type(value) is Call else 0
         if count:
-            problems.append(Problem(f".{name}", "hooks are code and code is never stored; save again without them"))
+            problems.append(
+                Problem(f".{name}", "hooks are code and code is never stored; save again without them")
+            )
 
 
 def _fill_graph_module(
@@ -267,7 +269,12 @@ def _modules(tr: Translation, held: dict[str, Any], path: str, problems: list[Pr
 
 
 def _attributes(
-    tr: Translation, held: dict[str, Any], covered: frozenset[str], row: int, path: str, problems: list[Problem]
+    tr: Translation,
+    held: dict[str, Any],
+    covered: frozenset[str],
+    row: int,
+    path: str,
+    problems: list[Problem],
 ) -> list[Any]:
     flat: list[Any] = []
     for name, value in held.items():
@@ -277,7 +284,11 @@ def _attributes(
             continue
         tr.path = f"{path}.{name}"
         try:
-            if name.startswith("__") and name.endswith("__") and name not in ("__constants__", "__overloads__"):
+            if (
+                name.startswith("__")
+                and name.endswith("__")
+                and name not in ("__constants__", "__overloads__")
+            ):
                 raise Untranslatable.because("an attribute of such a name has a meaning to the interpreter")
             flat += (name, tr.value(value))
         except Untranslatable as refused:

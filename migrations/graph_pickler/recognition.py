@@ -98,14 +98,17 @@ def given(text: str) -> Releases | None:
     if len(parts) > 2 or None in parts:
         return None
     first, last = parts[0], parts[-1]
-    assert first is not None and last is not None
+    assert first is not None
+    assert last is not None
     first, last = (min(max(release, OLDEST), NEWEST) for release in (first, last))
     return Releases(first, NEWEST if later else last, later) if first <= last else None
 
 
 def _release(text: str) -> Release | None:
     parts = text.split(".")
-    if len(parts) < 2 or not all([part.isascii() and part.isdecimal() and len(part) < 4 for part in parts[:2]]):
+    if len(parts) < 2 or not all(
+        [part.isascii() and part.isdecimal() and len(part) < 4 for part in parts[:2]]
+    ):
         return None
     return int(parts[0]), int(parts[1])
 

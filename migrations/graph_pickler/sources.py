@@ -47,7 +47,9 @@ def source_text(record: Any, depth: int = 0) -> str:
     Raises:
         Untranslatable: it is of a class whose names are not known here.
     """
-    cls = record.name.removeprefix(_MODULE) if type(record) is Call and record.name.startswith(_MODULE) else ""
+    cls = (
+        record.name.removeprefix(_MODULE) if type(record) is Call and record.name.startswith(_MODULE) else ""
+    )
     if cls not in _FIELDS or depth > DEPTH:
         raise Untranslatable.because(f"{shown(record)} is not a source whose text is known")
     fields = record.fields()

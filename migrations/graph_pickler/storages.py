@@ -57,7 +57,9 @@ def _add(tr: Translation, record: Any, device: str, data: bytes) -> int:
 def meta_storage(tr: Translation, key: Any, size: int) -> int:
     """Return the row of a storage that has no bytes."""
     row = tr.row("storages", id(key))
-    return tr.add("storages", id(key), {"size": size, "device": "meta", "omitted": True}) if row is None else row
+    return (
+        tr.add("storages", id(key), {"size": size, "device": "meta", "omitted": True}) if row is None else row
+    )
 
 
 def bytes_of(tr: Translation, row: int) -> bytes:

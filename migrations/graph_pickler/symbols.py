@@ -21,7 +21,11 @@ _UNPICKLE = "torch.fx._graph_pickler._SymNodePickleData.unpickle_sym_int"
 _DATA = "torch.fx._graph_pickler._SymNodePickleData"
 _NODE = "torch.fx.experimental.sym_node.SymNode"
 
-_KINDS = {"symint": ("builtins.int", int), "symfloat": ("builtins.float", float), "symbool": ("builtins.bool", bool)}
+_KINDS = {
+    "symint": ("builtins.int", int),
+    "symfloat": ("builtins.float", float),
+    "symbool": ("builtins.bool", bool),
+}
 _TAGS = {"torch.SymInt": "symint", "torch.SymFloat": "symfloat", "torch.SymBool": "symbool"}
 
 _SHAPES = "torch.fx.experimental.symbolic_shapes."

@@ -19,9 +19,12 @@ from fxarchive.migrations.graph_pickler.translation import (
 )
 from fxarchive.migrations.graph_pickler.values import constant
 from fxarchive.streams import Call, Name, PersistentId
-from fxarchive.trust import is_listed
+from fxarchive.trust import Kind, is_listed
 
 _PICKLER = "torch.fx._graph_pickler."
+
+LONGEST_PATH = 16
+"""Attributes of attributes that lead from a module to a function."""
 
 _MOVED = (
     ("torch._C._VariableFunctionsClass.", "torch."),
@@ -116,7 +119,11 @@ def _record(tr: Translation, kind: str, name: str) -> list[Any]:
 def _qualified(name: str) -> str:
     """Return ``aten::add.Tensor`` for ``torch.ops.aten.add.Tensor``; the default overload has no name there."""
     parts = name.split(".")
-    if parts[:2] != ["torch", "ops"] or len(parts) not in (4, 5) or not all([p.isidentifier() for p in parts]):
+    if (
+        parts[:2] != ["torch", "ops"]
+        or len(parts) not in (4, 5)
+        or not all([p.isidentifier() for p in parts])
+    ):
         raise Untranslatable.because(f"{name!r:.120} is not the name of an operator")
     overload = parts[4] if len(parts) == 5 else "default"
     base = f"{parts[2]}::{parts[3]}"
@@ -124,14 +131,17 @@ def _qualified(name: str) -> str:
 
 
 def function_name(record: Any) -> str | None:
-    """Return the name of the class or function that a record stands for, as the shipped list has it, or None."""
-    if type(record) is Name:
-        return canonical(str(record))
-    if type(record) is Call and record.name == "builtins.getattr" and type(record.args) is tuple:
-        if len(record.args) == 2 and type(record.args[1]) is str:
-            owner = function_name(record.args[0])
-            return None if owner is None else canonical(f"{owner}.{record.args[1]}")
-    return None
+    """Return the name of the class or function that a record stands for, as the shipped list has it, or None.
+
+    Methods and members of classes are attributes that a pickle gets by calls of getattr.
+    """
+    path: list[str] = []
+    while type(record) is Call and record.name == "builtins.getattr" and len(path) < LONGEST_PATH:
+        if type(record.args) is not tuple or len(record.args) != 2 or type(record.args[1]) is not str:
+            return None
+        path.append(record.args[1])
+        record = record.args[0]
+    return canonical(".".join([str(record), *reversed(path)])) if type(record) is Name else None
 
 
 def canonical(name: str) -> str:
@@ -152,7 +162,7 @@ def _named(tr: Translation, record: Any) -> Any:
         raise Untranslatable.because(f"{shown(record)} is neither a class nor a function with a name")
     if tr.inert:
         return ["name", name]
-    kind = "class" if is_listed("class", name) else "function"
+    kind: Kind = "class" if is_listed("class", name) else "function"
     if not is_listed(kind, name) and name.rpartition(".")[2][:1].isupper():
         kind = "class"  # of somebody's own; functions and classes have one list in ``trust=``
     return ["target", target_row(tr, kind, name)]
@@ -188,7 +198,9 @@ def _numpy_function(tr: Translation, call: Call) -> Any:
     fields = sequence_of(call.args)[0].fields() if type(sequence_of(call.args)[0]) is Call else {}
     module, name = fields.get("mod"), fields.get("name")
     if module != "numpy" or type(name) is not str:
-        raise Untranslatable.because(f"the function {module}.{name} has no torch._numpy counterpart that is known")
+        raise Untranslatable.because(
+            f"the function {module}.{name} has no torch._numpy counterpart that is known"
+        )
     found = f"torch._numpy.{name}"
     return ["name", found] if tr.inert else ["target", target_row(tr, "function", found)]
 

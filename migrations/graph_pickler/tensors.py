@@ -23,7 +23,7 @@ from fxarchive.migrations.graph_pickler.values import (
     integers,
     layout_of,
 )
-from fxarchive.streams import Call, Name, Pairs
+from fxarchive.streams import Call, Name
 from fxarchive.streams.records import NOTHING
 
 _DTYPE_OF_STORAGE = {
@@ -92,7 +92,12 @@ def _dtype_of(storage: Any) -> str:
     """Return the dtype of a tensor of which only the class of its storage says it."""
     from fxarchive.streams import read_blob
 
-    if type(storage) is Call and type(storage.args) is tuple and storage.args and type(storage.args[0]) is bytes:
+    if (
+        type(storage) is Call
+        and type(storage.args) is tuple
+        and storage.args
+        and type(storage.args[0]) is bytes
+    ):
         value = getattr(read_blob(storage.args[0]).root, "value", None)
         if type(value) is tuple and len(value) > 1 and type(value[1]) is Name:
             dtype = _DTYPE_OF_STORAGE.get(value[1].qualname)

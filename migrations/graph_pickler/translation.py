@@ -263,7 +263,9 @@ def fields_of(record: Any, name: str) -> dict[str, Any]:
         Untranslatable: the record is of something else.
     """
     if type(record) is not Call or record.name != name:
-        raise Untranslatable.because(f"a {name.rpartition('.')[2]} is expected here and there is {shown(record)}")
+        raise Untranslatable.because(
+            f"a {name.rpartition('.')[2]} is expected here and there is {shown(record)}"
+        )
     return record.fields()
 
 
@@ -310,7 +312,13 @@ def merged(pairs: list[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
 
 
 def _key(key: Any) -> Any:
-    return (str, key) if type(key) is str else (type(key), key) if type(key) in (int, float, bool, bytes) else id(key)
+    return (
+        (str, key)
+        if type(key) is str
+        else (type(key), key)
+        if type(key) in (int, float, bool, bytes)
+        else id(key)
+    )
 
 
 def sequence_of(record: Any, length: int | None = None) -> tuple[Any, ...]:

@@ -83,7 +83,7 @@ def device_of(record: Any) -> list[Any]:
         if type(kind) is str and ":" in kind and index is None:
             kind, _, digits = kind.partition(":")
             index = int(digits) if digits.isdecimal() and len(digits) < 5 else -1
-        if type(kind) is str and (index is None or (type(index) is int and 0 <= index)):
+        if type(kind) is str and (index is None or (type(index) is int and index >= 0)):
             return ["device", kind, index]
     raise Untranslatable.because(f"a device is expected here and there is {shown(record)}")
 
@@ -203,7 +203,11 @@ def _default(tr: Translation, call: Call) -> Any:
     factory = sequence_of(call.args)[0] if call.args else None
     name = None
     if factory is not None:
-        name = factory.qualname if type(factory) is Name and factory.module in ("builtins", "collections") else ""
+        name = (
+            factory.qualname
+            if type(factory) is Name and factory.module in ("builtins", "collections")
+            else ""
+        )
         if name not in FACTORIES:
             raise Untranslatable.because(
                 "a defaultdict is kept only with a factory that is a builtin container or number"

@@ -42,7 +42,9 @@ def _subscripted(tr: Translation, call: Call) -> Any:
     before, inside = sequence_of(call.args, 2)
     name = origin(before)
     if name is None:
-        raise Untranslatable.because(f"{shown(before)} with brackets is not an annotation that schema 2 keeps")
+        raise Untranslatable.because(
+            f"{shown(before)} with brackets is not an annotation that schema 2 keeps"
+        )
     args = inside if type(inside) is tuple else (inside,)
     if name == "typing.Optional" and len(args) == 1:
         args = (*args, Name("types", "NoneType"))
