@@ -13,18 +13,24 @@ from typing import TYPE_CHECKING, Any
 from fxarchive._version import __version__
 
 if TYPE_CHECKING:
+    from fxarchive.adoption import AdoptReport, adopt
     from fxarchive.api import SaveReport, dumps, load, loads, save
     from fxarchive.errors import (
         ArchiveNotFound,
+        BadStream,
         CorruptArchive,
         FakeModeConflict,
         ForbiddenName,
         FxArchiveError,
         IncompatibleOperator,
         InvalidDocument,
+        LossNotAllowed,
+        MigrationFailed,
         MissingDevice,
         MissingOperator,
+        NotAGraphPickler,
         NotAnArchive,
+        OldSchemaWarning,
         Problem,
         ReplayFailed,
         StoreError,
@@ -40,8 +46,10 @@ if TYPE_CHECKING:
     from fxarchive.verification import VerifyReport, verify
 
 __all__ = [
+    "AdoptReport",
     "ArchiveInfo",
     "ArchiveNotFound",
+    "BadStream",
     "CorruptArchive",
     "FakeModeConflict",
     "ForbiddenName",
@@ -49,9 +57,13 @@ __all__ = [
     "IncompatibleOperator",
     "InvalidDocument",
     "Limits",
+    "LossNotAllowed",
+    "MigrationFailed",
     "MissingDevice",
     "MissingOperator",
+    "NotAGraphPickler",
     "NotAnArchive",
+    "OldSchemaWarning",
     "Problem",
     "QualifiedName",
     "ReplayFailed",
@@ -64,6 +76,7 @@ __all__ = [
     "UntrustedNames",
     "VerifyReport",
     "__version__",
+    "adopt",
     "dumps",
     "inspect",
     "load",
@@ -73,6 +86,10 @@ __all__ = [
 ]
 
 _MODULES = {
+    "adoption": (
+        "AdoptReport",
+        "adopt",
+    ),
     "api": (
         "SaveReport",
         "dumps",

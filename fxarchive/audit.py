@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from fxarchive.document import OPS, SYMBOLIC_SHAPES, Document, empty_document
-from fxarchive.errors import ForbiddenName, InvalidDocument, UntrustedNames
+from fxarchive.errors import CorruptArchive, ForbiddenName, InvalidDocument, UntrustedNames
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
@@ -61,6 +61,39 @@ def audit(document: Document, *, trust: Collection[str] | None, features: Iterab
         _check_graph(document, f"graph {row}", graph)
     for row, module in enumerate(document["modules"]):
         _check_module(f"module {row}", module)
+
+
+def audit_sections(document: Any, sizes: Mapping[str, int], content: str) -> None:
+    """Check that each section of an archive holds what one storage says, and that none is left over.
+
+    Args:
+        document: of the current schema; whoever calls this turns what does not fit it into one error.
+        sizes: bytes of each section.
+        content: name of the section that holds the content itself.
+
+    Raises:
+        CorruptArchive: a storage names a section that is not there.
+        InvalidDocument: a section belongs to no storage, to two, or has another size.
+
+    >>> document = {"storages": [{"section": "storages/0", "size": 8}]}
+    >>> audit_sections(document, {"document": 900, "storages/0": 8}, "document")
+    """
+    used = {content}
+    for row, record in enumerate(document["storages"]):
+        name = record.get("section")
+        if name is None:
+            continue
+        if name not in sizes:
+            raise CorruptArchive("the index", f"there is no section {name!r:.80}")
+        if name in used or sizes[name] != record["size"]:
+            raise InvalidDocument(
+                f"storages[{row}]",
+                f"section {name!r:.80} is not its own, or has another size than {record['size']}",
+            )
+        used.add(name)
+    unused = sizes.keys() - used
+    if unused:
+        raise InvalidDocument("the index", f"no storage refers to the section {min(unused)!r:.80}")
 
 
 def _check_tables(document: Any, features: Iterable[str]) -> None:

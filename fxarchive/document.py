@@ -51,6 +51,9 @@ FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES, OPERATORS_BY_NAME})
 DOCUMENT = "document"
 """Name of the section that holds the document."""
 
+STREAM = "stream"
+"""Name of the section that holds the stream of an archive of schema 1."""
+
 OPS = ("placeholder", "get_attr", "call_function", "call_method", "call_module", "output", "root")
 """Opcodes of fx nodes; a node's opcode is stored as its index here."""
 
@@ -170,6 +173,15 @@ class Document(TypedDict):
     """Columns of FakeTensors."""
     descriptions: list[list[Any]]
     """Distinct descriptions of FakeTensors: dtype, sizes, strides, ..."""
+
+
+def content_section(schema: int) -> str:
+    """Return the name of the section that holds the content of an archive of ``schema``.
+
+    >>> content_section(1), content_section(2)
+    ('stream', 'document')
+    """
+    return STREAM if schema == 1 else DOCUMENT
 
 
 def empty_document() -> Document:

@@ -55,7 +55,7 @@ def upgrade(content: Content) -> Content:
                 for place in places:
                     tr.note(LEFT_OUT.format(what), place)
             document = packing.pack(tr.document)  # type: ignore[arg-type]
-            return Content(2, document, frozenset(tr.features), tr.sections, tr.all_notes())
+            return Content(2, document, frozenset(tr.features), tr.sections, tr.all_notes(), content.torch)
         # what was translated before it was refused left rows behind, so the whole is translated without it
         leave_out |= frozenset(tr.dropped)
         for problems in tr.dropped.values():

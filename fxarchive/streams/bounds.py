@@ -1,10 +1,13 @@
-"""How much a foreign stream may ask for."""
+"""How much a foreign stream may ask for; `spec/limits.md` lists the numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-MIB = 1024 * 1024
+OPCODES = 32 * 1024 * 1024
+INTEGER_BYTES = 65_536
+BLOB_BYTES = 4 * 1024**3
+BLOB_MEMBERS = 65_536
 
 
 @dataclass(frozen=True)
@@ -12,18 +15,16 @@ class Bounds:
     """The bounds that the reader of a stream keeps.
 
     Args:
-        opcodes: opcodes of one stream, and of all blobs in it together; each makes at most one object.
+        opcodes: opcodes of one pickle; each makes at most one object.
         integer_bytes: bytes of one integer.
-        blob_bytes: bytes that the zip files in a stream may hold together when they are unpacked.
+        blob_bytes: bytes of what ``torch.save`` made, of all such blobs in a stream together.
         blob_members: files in one of them.
-        depth: zip files inside zip files.
     """
 
-    opcodes: int = 32 * MIB
-    integer_bytes: int = 65_536
-    blob_bytes: int = 4 * 1024 * MIB
-    blob_members: int = 65_536
-    depth: int = 4
+    opcodes: int = OPCODES
+    integer_bytes: int = INTEGER_BYTES
+    blob_bytes: int = BLOB_BYTES
+    blob_members: int = BLOB_MEMBERS
 
 
 DEFAULT_BOUNDS = Bounds()

@@ -21,7 +21,7 @@ from fxarchive.streams import Call, Name, Pairs, Set
 from fxarchive.trust import is_listed
 
 _UNPICKLE = "torch.fx._graph_pickler._GraphModulePickleData.unpickle"
-_DATA = "torch.fx._graph_pickler._GraphModulePickleData"
+MODULE = "torch.fx._graph_pickler._GraphModulePickleData"
 
 HOOKS = frozenset(
     {
@@ -70,7 +70,7 @@ def module_row(tr: Translation, call: Any, path: str) -> int:
     record: dict[str, Any] = {}
     graph: Any = None
     if call.name == _UNPICKLE:
-        data = fields_of(sequence_of(call.args, 2)[0], _DATA)
+        data = fields_of(sequence_of(call.args, 2)[0], MODULE)
         held = dict(_named(tr, pairs_of(data.get("gm_dict")), path))
         graph = data.get("graph")
     else:

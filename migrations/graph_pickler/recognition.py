@@ -6,6 +6,7 @@ the pickle holds; torch 2.7 to 2.15 were compared for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ Release = tuple[int, int]
 OLDEST: Release = (2, 7)
 NEWEST: Release = (2, 15)
 """The releases whose streams are known."""
+
+_TEXT = re.compile(r"\d{1,3}\.\d{1,3}[0-9A-Za-z.+]{0,40}( to \d{1,3}\.\d{1,3}| or later)?", re.ASCII)
 
 _PICKLER = "torch.fx._graph_pickler."
 
@@ -93,6 +96,8 @@ def given(text: str) -> Releases | None:
     >>> given("2.9.1+cpu"), given("unknown")
     (Releases(oldest=(2, 9), newest=(2, 9), later=False), None)
     """
+    if not _TEXT.fullmatch(text):
+        return None
     later = text.endswith(" or later")
     parts = [_release(part) for part in text.removesuffix(" or later").split(" to ")]
     if len(parts) > 2 or None in parts:

@@ -213,7 +213,7 @@ def other_call(tr: Translation, call: Call) -> Any:
         raise Untranslatable.because(
             "dill stored it by value, as code; save again where dill cannot be imported, or without this object"
         )
-    raise Untranslatable.because(f"{shown(call)} has no form in schema 2")
+    raise Untranslatable.because(f"what {call.name or 'a method'} makes has no form in schema 2")
 
 
 CALLS: Table = {

@@ -18,12 +18,15 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fxarchive
-from fxarchive import container, errors, store
+from fxarchive import adoption, chain, container, errors, store, streams
 from fxarchive.document import DOCUMENT, empty_document
 from fxarchive.limits import DEFAULT_LIMITS
+from fxarchive.migrations.content import Content
+from fxarchive.streams import Bounds
 
+from .. import synthetic
 from ..codec import symbolic_cases
-from ..documents import archive_of
+from ..documents import archive_of, small
 from ..material import archives
 from ..material.models import Point
 from . import Bytes, altered, case, edited, graph, loads, made, operator_graph, put, save, saved
@@ -183,9 +186,60 @@ case(
     "feature-too-new",
     loads(archive_of(empty_document(), features=("time-travel",))),
     found="time-travel",
-    supported="symbolic-shapes",
+    supported="operators-by-name, symbolic-shapes",
     release="0.1.0",
 )
+
+# older schemas
+
+
+case("stream-broken", lambda folder: fxarchive.adopt(b"\x80\x04]q", folder / "g.fxa"))
+case("stream-no-pickle", lambda folder: fxarchive.adopt(b"no pickle", folder / "g.fxa"))
+case(
+    "stream-of-others",
+    lambda folder: fxarchive.adopt(b"\x80\x04cposix\nsystem\nX\x02\x00\x00\x00id\x85R.", folder / "g.fxa"),
+)
+case(
+    "stream-of-dill",
+    lambda folder: fxarchive.adopt(b"\x80\x04cdill._dill\n_create_code\n)R.", folder / "g.fxa"),
+)
+case("stream-release", lambda folder: fxarchive.adopt(b"\x80\x04N.", folder / "g.fxa", torch="newest"))
+
+
+@case("stream-too-many-opcodes")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(adoption, "read", lambda data: streams.read(data, bounds=Bounds(opcodes=2)))
+    return lambda: fxarchive.adopt(b"\x80\x04NNN.", folder / "g.fxa"), {"limit": 2, "found": 3}
+
+
+@case("migration-failed")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    document = small()
+    document["texts"][1] = "lambda x: x"
+    synthetic.install(synthetic.OLDER, patch=monkeypatch)
+    data = synthetic.stream_archive(document)
+    return lambda: fxarchive.loads(data), {
+        "path": "the archive",
+        "item": "strings[1]",
+        "why": "a lambda cannot be kept; give it a name",
+    }
+
+
+@case("loss-not-allowed")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    synthetic.install(synthetic.NEWER, newest=3, patch=monkeypatch)
+    held = Content(3, {"schema": 3, "texts": ["colour: red"]})
+    return lambda: chain.migrate(held, chain.plan(3, 2), allow_loss=False), {
+        "path": "the archive",
+        "loss": "texts[0]: 'colour: red'",
+    }
+
+
+@case("no-migration")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    synthetic.install(patch=monkeypatch)
+    return lambda: fxarchive.loads(synthetic.stream_archive()), {"found": 1, "wanted": 2}
+
 
 # limits
 
