@@ -20,8 +20,8 @@ from fxarchive.limits import DEFAULT_LIMITS, Limits
 from fxarchive.migrations import schema_1_to_2
 from fxarchive.migrations.content import Content
 from fxarchive.migrations.graph_pickler import recognition
+from fxarchive.migrations.graph_pickler.dill import read_stream
 from fxarchive.migrations.graph_pickler.survey import Survey, survey
-from fxarchive.streams import read
 
 Source: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 
@@ -112,7 +112,7 @@ def look(data: bytes) -> Survey:
         NotAGraphPickler: it is another pickle, or one with records of dill.
         TooLarge: it is over a bound.
     """
-    root = read(data)
+    root = read_stream(data)
     found = survey(root)
     if found.dill:
         raise NotAGraphPickler(

@@ -13,9 +13,9 @@ from fxarchive import packing
 from fxarchive.errors import Problem, UnsupportedValue
 from fxarchive.migrations.content import Content
 from fxarchive.migrations.graph_pickler import recognition
+from fxarchive.migrations.graph_pickler.dill import read_stream
 from fxarchive.migrations.graph_pickler.families import CALLS, KINDS
 from fxarchive.migrations.graph_pickler.translation import Translation, Untranslatable
-from fxarchive.streams import read
 
 SOURCE = 1
 
@@ -36,7 +36,7 @@ def upgrade(content: Content) -> Content:
         TooLarge: it is over a bound.
         UnsupportedValue: something that the graph needs cannot be translated; every place is named.
     """
-    root = read(content.document)
+    root = read_stream(content.document)
     releases = recognition.given(content.torch) or recognition.recognise(root)
     leave_out: frozenset[tuple[Any, ...]] = frozenset()
     left: dict[str, list[str]] = {}

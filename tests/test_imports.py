@@ -28,7 +28,7 @@ streams.bounds streams.records
 streams.interpreter
 streams.blobs
 streams
-migrations.content migrations.graph_pickler migrations.graph_pickler.recognition
+migrations.content migrations.graph_pickler migrations.graph_pickler.recognition migrations.graph_pickler.dill
 migrations.graph_pickler.translation migrations.graph_pickler.operators
 migrations.graph_pickler.values migrations.graph_pickler.geometry migrations.graph_pickler.columns
 migrations.graph_pickler.treespecs migrations.graph_pickler.targets migrations.graph_pickler.sources

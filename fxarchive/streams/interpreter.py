@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from fxarchive.errors import BadStream, TooLarge
 from fxarchive.streams.bounds import DEFAULT_BOUNDS, Bounds
@@ -19,17 +19,21 @@ PROTOCOLS = range(2, 6)
 """Protocols that are read: GraphPickler writes 4 or 5, torch.save 2."""
 
 
+Made: TypeAlias = Callable[[Call], Any]
+
+
 class Machine:
     """The state of a pickle machine while one stream is read."""
 
-    __slots__ = ("at", "bounds", "data", "end", "marks", "memo", "names", "stack", "where")
+    __slots__ = ("at", "bounds", "data", "end", "made", "marks", "memo", "names", "stack", "where")
 
-    def __init__(self, data: bytes, where: str, bounds: Bounds) -> None:
+    def __init__(self, data: bytes, where: str, bounds: Bounds, made: Made | None) -> None:
         self.data = data
         self.end = len(data)
         self.at = 0
         self.where = where
         self.bounds = bounds
+        self.made = made
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -81,13 +85,19 @@ class Machine:
         return found
 
 
-def read(data: bytes, where: str = "the stream", bounds: Bounds = DEFAULT_BOUNDS) -> Any:
+def read(
+    data: bytes,
+    where: str = "the stream",
+    bounds: Bounds = DEFAULT_BOUNDS,
+    made: Made | None = None,
+) -> Any:
     """Return what a pickle stream says, as records; nothing that it names is imported or called.
 
     Args:
         data: the whole stream.
         where: name of the stream, for errors.
         bounds: how much it may ask for.
+        made: given the record of each call, returns the record to put in its place.
 
     Raises:
         BadStream: it is no pickle of protocol 2 to 5, or a broken one.
@@ -99,18 +109,24 @@ def read(data: bytes, where: str = "the stream", bounds: Bounds = DEFAULT_BOUNDS
     >>> read(pickle.dumps(print))
     Name('builtins.print')
     """
-    value, end = read_next(data, 0, where, bounds)
+    value, end = read_next(data, 0, where, bounds, made)
     if end != len(data):
         raise BadStream(where, f"{len(data) - end} bytes follow its end")
     return value
 
 
-def read_next(data: bytes, start: int, where: str, bounds: Bounds = DEFAULT_BOUNDS) -> tuple[Any, int]:
+def read_next(
+    data: bytes,
+    start: int,
+    where: str,
+    bounds: Bounds = DEFAULT_BOUNDS,
+    made: Made | None = None,
+) -> tuple[Any, int]:
     """Return what the pickle that begins at byte ``start`` says, and the byte after its end.
 
     Args and errors as for `read`.
     """
-    machine = Machine(data, where, bounds)
+    machine = Machine(data, where, bounds, made)
     if data[start : start + 1] != b"\x80" or len(data) < start + 2 or data[start + 1] not in PROTOCOLS:
         raise BadStream(where, "it does not begin as a pickle of protocol 2 to 5 does")
     machine.at = start
@@ -334,7 +350,8 @@ def _stack_global(m: Machine) -> None:
 
 def _reduce(m: Machine) -> None:
     args, function = m.pop(), m.pop()
-    m.stack.append(Call(function, args))
+    call = Call(function, args)
+    m.stack.append(call if m.made is None else m.made(call))
 
 
 def _newobj(m: Machine) -> None:

@@ -194,7 +194,7 @@ _FORMATS = {"float64": "d", "float32": "f", "int64": "q", "int32": "i"}
 
 
 def _numbers(tr: Translation, record: Any) -> list[Any]:
-    """Return the elements of a contiguous tensor in one dimension; its row stays, and is refused by none."""
+    """Return the elements of a contiguous tensor in one dimension."""
     import struct
 
     if type(record) in (list, tuple):
@@ -204,7 +204,9 @@ def _numbers(tr: Translation, record: Any) -> list[Any]:
         raise Untranslatable.because("the numbers of its quantizer are not a plain tensor")
     code = _FORMATS[built["dtype"]]
     start = built.get("offset", 0) * struct.calcsize(f"<{code}")
-    return list(struct.unpack_from(f"<{built['size'][0]}{code}", bytes_of(tr, built["storage"]), start))
+    numbers = struct.unpack_from(f"<{built['size'][0]}{code}", bytes_of(tr, built["storage"]), start)
+    _forget(tr, built["storage"])
+    return list(numbers)
 
 
 def _sparse(tr: Translation, call: Call) -> Built:

@@ -208,7 +208,7 @@ case("stream-release", lambda folder: fxarchive.adopt(b"\x80\x04N.", folder / "g
 
 @case("stream-too-many-opcodes")
 def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(adoption, "read", lambda data: streams.read(data, bounds=Bounds(opcodes=2)))
+    monkeypatch.setattr(adoption, "read_stream", lambda data: streams.read(data, bounds=Bounds(opcodes=2)))
     return lambda: fxarchive.adopt(b"\x80\x04NNN.", folder / "g.fxa"), {"limit": 2, "found": 3}
 
 
