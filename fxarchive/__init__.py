@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     )
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
+    from fxarchive.orders import UpgradeReport
     from fxarchive.qualname import QualifiedName
+    from fxarchive.upgrading import downgrade, upgrade
     from fxarchive.verification import VerifyReport, verify
 
 __all__ = [
@@ -74,14 +76,17 @@ __all__ = [
     "TruncatedArchive",
     "UnsupportedValue",
     "UntrustedNames",
+    "UpgradeReport",
     "VerifyReport",
     "__version__",
     "adopt",
+    "downgrade",
     "dumps",
     "inspect",
     "load",
     "loads",
     "save",
+    "upgrade",
     "verify",
 ]
 
@@ -102,7 +107,12 @@ _MODULES = {
         "inspect",
     ),
     "limits": ("Limits",),
+    "orders": ("UpgradeReport",),
     "qualname": ("QualifiedName",),
+    "upgrading": (
+        "downgrade",
+        "upgrade",
+    ),
     "verification": (
         "VerifyReport",
         "verify",

@@ -23,6 +23,9 @@ from .errors import ArchiveNotFound, StoreError
 _NAME_BYTES = 200
 """Longest file name that is kept in the name of its temporary file; with the rest it stays under 255."""
 
+_CHUNK = 1 << 20
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
+
 _LITTER = re.compile(r"\..*\.fxa-[0-9a-f]{16}\.tmp", re.DOTALL)
 _LITTER_END = 16 + len(".tmp")
 
@@ -185,11 +188,17 @@ def _is_at(path: str, descriptor: int) -> bool:
         return False
 
 
-def remove_litter(folder: str, names: Collection[str]) -> None:
-    """Remove the temporary files of these targets whose writers are gone: those whose lock can be taken."""
-    prefixes = {_prefix(name) for name in names}
+def remove_litter(folder: str, names: Collection[str] | None = None) -> None:
+    """Remove the temporary files whose writers are gone, those whose lock can be taken: of these targets, or all.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    prefixes = None if names is None else {_prefix(name) for name in names}
     for entry in os.listdir(folder):
-        if entry.endswith(".tmp") and _LITTER.fullmatch(entry) and entry[:-_LITTER_END] in prefixes:
+        if not entry.endswith(".tmp") or not _LITTER.fullmatch(entry):
+            continue
+        if prefixes is None or entry[:-_LITTER_END] in prefixes:
             with suppress(OSError):
                 _remove_if_unlocked(os.path.join(folder, entry))
 
@@ -229,6 +238,66 @@ def sync_folder(folder: str) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise store_error(folder, error) from error
+
+
+def keep(path: str, ending: str) -> str:
+    """Keep the file at ``path`` under a second name, ``path.ending`` or ``path.ending.2`` and so on; return it.
+
+    A name that is taken is passed over, unless that file holds the same bytes: then it is the backup. Where the
+    file system has no hard links, the bytes are copied.
+
+    Raises:
+        StoreError: the folder may not be written, or the disk is full.
+    """
+    number = 1
+    while True:
+        name = f"{path}.{ending}" if number == 1 else f"{path}.{ending}.{number}"
+        try:
+            if not os.path.lexists(name):
+                _link_or_copy(path, name)
+                return name
+        except FileExistsError:
+            pass  # somebody else made it meanwhile
+        except OSError as error:
+            raise store_error(name, error) from error
+        if _is_same(path, name):
+            return name
+        number += 1
+
+
+def _link_or_copy(path: str, name: str) -> None:
+    try:
+        os.link(path, name)
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+    staged = Staged(name)
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                staged.write(chunk)
+        staged.sync()
+        staged.replace()
+    finally:
+        staged.discard()
+        staged.close()
+
+
+def _is_same(path: str, name: str) -> bool:
+    """Whether two files are one, or hold the same bytes."""
+    try:
+        if os.path.samefile(path, name):
+            return True
+        with open(path, "rb") as first, open(name, "rb") as second:
+            if os.fstat(first.fileno()).st_size != os.fstat(second.fileno()).st_size:
+                return False
+            while chunk := first.read(_CHUNK):
+                if chunk != second.read(_CHUNK):
+                    return False
+        return True
+    except OSError:
+        return False  # a link to nothing, or a folder: the name is taken
 
 
 def creation_error(path: str, error: OSError) -> StoreError:

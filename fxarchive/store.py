@@ -90,12 +90,21 @@ def _path_of(value: Any) -> str:
     path = os.fspath(value)
     if not isinstance(path, str):
         raise TypeError("expected a path as str, not bytes; os.fsdecode makes one of the other")
-    path = _LOCAL_URL.sub("", path, count=1) if _LOCAL_URL.match(path) else path
+    path = without_scheme(path)
     if not path:
         raise StoreError("''", "the path is empty; name a file")
     if "\0" in path:
         raise StoreError(repr(path), "the path holds a null character; correct it")
     return path
+
+
+def without_scheme(path: str) -> str:
+    """Return the path of a URL of a local file, and anything else as it is.
+
+    >>> without_scheme("file:///models/a.fxa"), without_scheme("s3://models/a.fxa")
+    ('/models/a.fxa', 's3://models/a.fxa')
+    """
+    return _LOCAL_URL.sub("", path, count=1) if _LOCAL_URL.match(path) else path
 
 
 @contextmanager
@@ -148,7 +157,7 @@ def _write_local(path: str) -> Iterator[WriteStream]:
 
 @contextmanager
 def _open_url(url: str) -> Iterator[BinaryIO]:
-    system, path = _file_system(url)
+    system, path = file_system(url)
     try:
         file = system.open(path, "rb")
     except Exception as error:
@@ -159,7 +168,7 @@ def _open_url(url: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _write_url(url: str) -> Iterator[WriteStream]:
-    system, path = _file_system(url)
+    system, path = file_system(url)
     # In a transaction, fsspec completes the file at the end, or drops it if an error leaves the block.
     system.start_transaction()
     committed = False
@@ -171,16 +180,17 @@ def _write_url(url: str) -> Iterator[WriteStream]:
         try:
             yield WriteStream(file, url)
         finally:
-            with _asstore_error(url):
+            with as_store_error(url):
                 file.close()
         committed = True
     finally:
-        with _asstore_error(url):
+        with as_store_error(url):
             system.transaction.complete(commit=committed)
 
 
 @contextmanager
-def _asstore_error(path: str) -> Iterator[None]:
+def as_store_error(path: str) -> Iterator[None]:
+    """Turn whatever a remote store raises within this context into a `StoreError` that names the path."""
     try:
         yield
     except StoreError:
@@ -189,7 +199,12 @@ def _asstore_error(path: str) -> Iterator[None]:
         raise store_error(path, error) from error
 
 
-def _file_system(url: str) -> tuple[Any, str]:
+def file_system(url: str) -> tuple[Any, str]:
+    """Return the fsspec file system of a URL, and the path in it.
+
+    Raises:
+        StoreError: fsspec, or the package for this kind of URL, is not installed.
+    """
     try:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]
     except ImportError as error:

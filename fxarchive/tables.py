@@ -283,3 +283,32 @@ def module_paths(document: Any, start: int | None = None) -> dict[int, str]:
                 found[child] = path if len(path) <= LONGEST_PATH else "..."
                 queue.append(child)
     return found
+
+
+_ROOTS = {
+    "ordered": "OrderedDict", "default": "defaultdict", "ilist": "immutable_list", "idict": "immutable_dict",
+    "size": "Size", "fake": "FakeTensor", "graph": "Graph", "symint": "SymInt", "symfloat": "SymFloat",
+    "symbool": "SymBool", "shape_env": "ShapeEnv", "text": "str",
+}  # fmt: skip
+"""Tag of a root value -> its class, where that is not the tag itself."""
+
+
+def root_kind(document: Any) -> str:
+    """Return the kind of the object at the root: GraphModule, or the name of its class without the module.
+
+    >>> root_kind({"root": ["tuple", []]}), root_kind({"root": 1.5})
+    ('tuple', 'float')
+    """
+    value = resolved(document, document["root"])
+    if type(value) is not list:
+        return type(value).__name__
+    if value[0] == "module":
+        name = class_name(document, value[1])
+    elif value[0] == "named":
+        name = str(entry(document, "targets", value[1])[1])
+    elif value[0] == "tensor":
+        parameter = entry(document, "tensors", value[1]).get("class") == "parameter"
+        name = "Parameter" if parameter else "Tensor"
+    else:
+        name = _ROOTS.get(value[0], str(value[0]))
+    return name.rpartition(".")[2][:100].encode("ascii", "replace").decode()

@@ -46,7 +46,11 @@ tables
 notation
 ports
 summary
-listing inspection
+listing inspection rewriting selection
+orders
+outputs
+upgrading
+batch
 adoption
 codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
@@ -69,7 +73,8 @@ codec
 api
 verification
 cli.output
-cli.adopt cli.inspect cli.show cli.verify
+cli.rewrites
+cli.adopt cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
 cli.main
 cli
 """
