@@ -6,6 +6,7 @@ needed. Its bytes are kept as they are, so nothing is lost; migrations bring the
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from typing import Any, BinaryIO, TypeAlias
 
 from fxarchive import container, store
 from fxarchive._version import __version__
+from fxarchive.chain import STREAM_SCHEMA
 from fxarchive.container import Header, NewSection, Writer
-from fxarchive.document import STREAM
+from fxarchive.document import SCHEMA, STREAM
 from fxarchive.errors import NotAGraphPickler, TooLarge, UnsupportedValue
 from fxarchive.limits import DEFAULT_LIMITS, Limits
 from fxarchive.migrations import schema_1_to_2
@@ -22,10 +24,9 @@ from fxarchive.migrations.content import Content
 from fxarchive.migrations.graph_pickler import recognition
 from fxarchive.migrations.graph_pickler.dill import read_stream
 from fxarchive.migrations.graph_pickler.survey import Survey, survey
+from fxarchive.rewriting import migrated, sections_of
 
 Source: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
-
-STREAM_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class AdoptReport:
             ``2.7 to 2.8``, ``2.15 or later``; or the one that was given.
         root: kind of the object in it.
         nodes: nodes of all graphs in it.
+        schema: of the archive.
+        notes: what the stream does not hold, or what of it has no place in that schema, a sentence each.
     """
 
     identity: str
@@ -46,6 +49,8 @@ class AdoptReport:
     torch: str
     root: str
     nodes: int
+    schema: int = STREAM_SCHEMA
+    notes: tuple[str, ...] = ()
 
 
 def adopt(
@@ -53,6 +58,7 @@ def adopt(
     path: str | os.PathLike[str] | BinaryIO,
     *,
     torch: str | None = None,
+    to: int = STREAM_SCHEMA,
     metadata: Mapping[str, Any] | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> AdoptReport:
@@ -65,6 +71,7 @@ def adopt(
         path: of the archive: a path, an open binary file (written forward only), or an fsspec URL.
         torch: the release of torch that wrote the stream, such as "2.9", where you know it; None to
             take what the records of the stream prove.
+        to: the schema of the archive: 1 for the stream as it is, or the current one, as if it were upgraded at once.
         metadata: plain values of your own, shown by `inspect`; keys are strings.
         limits: bounds on the stream.
 
@@ -76,7 +83,8 @@ def adopt(
         BadStream: the stream is no pickle, or a broken one.
         NotAGraphPickler: it is another pickle, or one with records of dill, which are code.
         TooLarge: it is over a bound.
-        ValueError: ``torch`` is not a release.
+        MigrationFailed: ``to`` is not 1, and something in the stream cannot be translated; it names each.
+        ValueError: ``torch`` is not a release, or ``to`` not a schema.
 
     >>> import torch, fxarchive
     >>> from torch.fx._graph_pickler import GraphPickler
@@ -84,6 +92,8 @@ def adopt(
     >>> fxarchive.adopt(data, "memory://adopted.fxa").nodes
     3
     """
+    if to not in (STREAM_SCHEMA, SCHEMA):
+        raise ValueError(f"to is {to!r:.40}; give {STREAM_SCHEMA} or {SCHEMA}.")
     given = None if torch is None else recognition.given(torch)
     if torch is not None and given is None:
         raise ValueError(f"torch is {torch!r:.80}; give a release such as '2.9' or '2.9.1'.")
@@ -99,9 +109,19 @@ def adopt(
         summary=found.summary(),
         metadata=dict(metadata or {}),
     )
+    sections = [NewSection(STREAM, "zstd", len(data), [data])]
+    if to == STREAM_SCHEMA:
+        with store.write_atomic(path) as file:
+            written = container.write(file, header, sections)
+        return AdoptReport(written.identity, written.size, writer, found.root, found.nodes)
+    adopted = io.BytesIO()
+    container.write(adopted, header, sections)
+    archive = container.open_archive(adopted.getvalue(), limits=limits)
+    made = migrated(archive, to, path="the stream", allow_loss=False, limits=limits)
     with store.write_atomic(path) as file:
-        written = container.write(file, header, [NewSection(STREAM, "zstd", len(data), [data])])
-    return AdoptReport(written.identity, written.size, writer, found.root, found.nodes)
+        written = container.write(file, made.header, sections_of(archive, made))
+    notes = made.header.history[-1].notes
+    return AdoptReport(written.identity, written.size, writer, made.header.root, found.nodes, to, notes)
 
 
 def look(data: bytes) -> Survey:

@@ -30,10 +30,17 @@ if TYPE_CHECKING:
     metavar="RELEASE",
     help="The torch that wrote the streams, such as 2.9; else they show it.",
 )
+@click.option(
+    "--to",
+    type=click.IntRange(1, 2),
+    default=1,
+    metavar="N",
+    help="The schema of the archive: 1 keeps the stream as it is, 2 is what fxarchive itself writes.",
+)
 @click.option("--force", is_flag=True, help="Replace an archive that is there already.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a stream, one a line.")
 def command(
-    streams: tuple[str, ...], target: str | None, release: str | None, force: bool, as_json: bool
+    streams: tuple[str, ...], target: str | None, release: str | None, to: int, force: bool, as_json: bool
 ) -> int:
     """Put what torch.fx._graph_pickler.GraphPickler wrote into archives, as it is; the streams stay.
 
@@ -52,7 +59,7 @@ def command(
         try:
             if not force and "://" not in path and os.path.lexists(path):
                 raise StoreError(path, "it is there already; name another path or pass --force")
-            report = adopt(stream, path, torch=release)
+            report = adopt(stream, path, torch=release, to=to)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="'--torch'") from error
         except FxArchiveError as error:
@@ -85,3 +92,5 @@ def _write(path: str, report: AdoptReport) -> None:
         f"{escaped(path)}: {escaped(report.root)} of {output.counted(report.nodes, 'node')}, written by torch "
         f"{escaped(report.torch)}, identity {report.identity}"
     )
+    for note in report.notes:
+        output.line(f"  {escaped(note)}")

@@ -6,6 +6,7 @@ here, while the stream is read. Whatever else dill stores is code, and is not tr
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fxarchive.streams import Bounds, Call, Name, read
@@ -27,6 +28,10 @@ _TYPES = {
     "PartialType": ("functools", "partial"),
 }
 """Name that dill gives a type -> where it is."""
+
+
+_RANGE = re.compile(r"range\((-?\d{1,18}), (-?\d{1,18})(?:, (-?\d{1,18}))?\)", re.ASCII)
+"""How a range is printed."""
 
 
 def read_stream(data: bytes, where: str = "the stream", bounds: Bounds | None = None) -> Any:
@@ -59,6 +64,11 @@ def by_name(call: Call) -> Any:
             return Name(*_TYPES[args[0]])
     if function == "_eval_repr" and args in (("Ellipsis",), ("NotImplemented",)):
         return Name("builtins", args[0])
+    if function == "_eval_repr" and len(args) == 1 and type(args[0]) is str:
+        numbers = _RANGE.fullmatch(args[0])
+        if numbers is not None:
+            start, stop, step = numbers.groups()
+            return Call(Name("builtins", "range"), (int(start), int(stop), int(step or 1)))
     if function == "_create_namedtuple" and len(args) >= 3 and type(args[0]) is type(args[2]) is str:
         return Name(args[2], args[0])
     if function == "_get_attr" and len(args) == 2:

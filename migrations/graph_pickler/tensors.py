@@ -184,8 +184,11 @@ def _quantized(tr: Translation, call: Call) -> Built:
         record["quantizer"] = [scheme[1], *facts[1:]]
         return record, []
     if scheme is not None and scheme[1].startswith("per_channel_affine") and len(facts) == 4:
-        scales, zero_points, axis = facts[1:]
-        record["quantizer"] = [scheme[1], axis, _numbers(tr, scales), _numbers(tr, zero_points)]
+        scales, zero_points, axis = _numbers(tr, facts[1]), _numbers(tr, facts[2]), facts[3]
+        name = "per_channel_affine"
+        if any([type(point) is float for point in zero_points]):
+            name += "_float_qparams"  # torch's pickles call both schemes by one name
+        record["quantizer"] = [name, axis, scales, zero_points]
         return record, []
     raise Untranslatable.because("its quantizer is not one that schema 2 keeps")
 
@@ -262,11 +265,26 @@ def _generator(tr: Translation, call: Call) -> Any:
 def _forget(tr: Translation, row: int) -> None:
     """Take the last row of `storages` back: its bytes stand elsewhere."""
     if row == len(tr.document["storages"]) - 1:
-        entry = tr.document["storages"].pop()
+        entry = tr.take_back("storages", row)
         tr.sections.pop(entry.get("section", ""), None)
 
 
+def _uninitialized(tr: Translation, call: Call) -> Built:
+    """``UninitializedParameter(requires_grad)``: a pickle keeps neither the dtype nor the device."""
+    (requires_grad,) = sequence_of(call.args, 1)
+    kind = "uninitialized_parameter" if call.name.endswith("Parameter") else "uninitialized_buffer"
+    record: dict[str, Any] = {"class": kind, "dtype": "float32", "device": "cpu"}
+    if requires_grad is True:
+        record["requires_grad"] = True
+    tr.note(
+        "The stream does not hold dtype and device of a tensor without a shape; float32 on the CPU is taken"
+    )
+    return record, []
+
+
 _BUILD: dict[str, Any] = {
+    "torch.nn.parameter.UninitializedParameter": _uninitialized,
+    "torch.nn.parameter.UninitializedBuffer": _uninitialized,
     "torch._utils._rebuild_tensor_v2": _strided,
     "torch._utils._rebuild_tensor_v3": _strided,
     "torch._utils._rebuild_parameter": _parameter,

@@ -200,6 +200,14 @@ class Translation:
         self._rows[table, key] = len(rows) - 1
         return len(rows) - 1
 
+    def take_back(self, table: str, row: int) -> Any:
+        """Take the last row of ``table`` back and return it; its key has no row any more."""
+        for key, found in self._rows.items():
+            if found == row and key[0] == table:
+                del self._rows[key]
+                break
+        return self.document[table].pop()
+
     def text(self, text: str) -> int:
         """Return the row of ``text`` in `texts`."""
         row = self._rows.get(("texts", text))
