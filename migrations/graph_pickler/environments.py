@@ -168,20 +168,22 @@ class _Facts:
 
     def _symbol_and_number(self, step: str, pair: tuple[Any, ...]) -> list[int]:
         symbol, number = pair
-        if type(number) is Call:
-            number = self.held.expressions[self._row(step, number)][1]
+        number = self._integer(step, number)
         if type(number) is not int:
             self.problems.append(Problem(f".{step}", "it is not a number"))
             number = 0
         return [self._row(step, symbol), number]
 
+    def _integer(self, step: str, number: Any) -> Any:
+        """Return the number that an Integer of sympy is; anything else as it is."""
+        if type(number) is not Call:
+            return number
+        row = self._row(step, number)
+        kind, *parts = self.held.expressions[row] if row >= 0 else ["nothing"]
+        return parts[0] if kind == "Integer" else None
+
     def _numbered(self, name: str) -> list[int]:
-        found = self.env.get(name)
-        if type(found) is Call and found.name == "collections.Counter" and found.args:
-            pairs = pairs_of(found.args[0])
-        else:
-            pairs = self._dict(name)
-        return [part for pair in pairs for part in self._symbol_and_number(name, pair)]
+        return [part for pair in self._dict(name) for part in self._symbol_and_number(name, pair)]
 
     def _ranges(self) -> list[int]:
         flat: list[int] = []
@@ -209,8 +211,7 @@ class _Facts:
         for value, symbol in self._dict("val_to_var"):
             if type(symbol) is not Call or symbol.name != SYMBOL:
                 continue  # torch 2.7 lists the constants 0 and 1 too
-            if type(value) is Call:
-                value = self.held.expressions[self._row("val_to_var", value)][1]
+            value = self._integer("val_to_var", value)
             if type(value) in (int, float):
                 flat += [value, self._row("val_to_var", symbol)]
             else:

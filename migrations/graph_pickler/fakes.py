@@ -71,12 +71,15 @@ class Fakes:
             description = self._intern(self._sparse(fields))
         else:
             storage = fields_of(fields["storage"], STORAGE)
-            owner = self.owners.get(storage.get("id", -1))
+            address = storage.get("id")
+            if type(address) is not int:
+                raise Untranslatable.because("the storage of a FakeTensor has no number")
+            owner = self.owners.get(address)
             description = self._intern(
                 self._strided(fields, None if owner is not None else storage.get("size"))
             )
             if owner is None:
-                self.owners[storage.get("id", -1)] = len(self.description)
+                self.owners[address] = len(self.description)
         row = self.rows[number] = len(self.description)
         self.description.append(description)
         if base_row is not None:

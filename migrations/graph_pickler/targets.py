@@ -195,7 +195,8 @@ def is_unpickled_target(call: Any) -> bool:
 
 
 def _numpy_function(tr: Translation, call: Call) -> Any:
-    fields = sequence_of(call.args)[0].fields() if type(sequence_of(call.args)[0]) is Call else {}
+    record = sequence_of(call.args, 2)[0]
+    fields = record.fields() if type(record) is Call else {}
     module, name = fields.get("mod"), fields.get("name")
     if module != "numpy" or type(name) is not str:
         raise Untranslatable.because(

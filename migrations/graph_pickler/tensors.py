@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from fxarchive.migrations.graph_pickler.geometry import contiguous_strides, needed_bytes
@@ -23,7 +24,7 @@ from fxarchive.migrations.graph_pickler.values import (
     integers,
     layout_of,
 )
-from fxarchive.streams import Call, Name
+from fxarchive.streams import Call, Name, read_blob
 from fxarchive.streams.records import NOTHING
 
 _DTYPE_OF_STORAGE = {
@@ -90,8 +91,6 @@ def _strided(tr: Translation, call: Call) -> Built:
 
 def _dtype_of(storage: Any) -> str:
     """Return the dtype of a tensor of which only the class of its storage says it."""
-    from fxarchive.streams import read_blob
-
     if (
         type(storage) is Call
         and type(storage.args) is tuple
@@ -198,8 +197,6 @@ _FORMATS = {"float64": "d", "float32": "f", "int64": "q", "int32": "i"}
 
 def _numbers(tr: Translation, record: Any) -> list[Any]:
     """Return the elements of a contiguous tensor in one dimension."""
-    import struct
-
     if type(record) in (list, tuple):
         return list(record)
     built, _ = _strided(tr, record) if type(record) is Call else ({}, [])

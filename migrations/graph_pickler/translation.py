@@ -287,7 +287,7 @@ def pairs_of(record: Any) -> list[tuple[Any, Any]]:
         return list(merged(record.items))
     if type(record) is Call and record.name in DICTS:
         given: list[tuple[Any, Any]] = []
-        if record.args:
+        if record.name != "collections.defaultdict" and sequence_of(record.args):
             first = record.args[0]
             if type(first) is Pairs:
                 given += first.items
