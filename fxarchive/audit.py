@@ -12,13 +12,21 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from fxarchive.document import OPS, SYMBOLIC_SHAPES, Document, empty_document
+from fxarchive.document import (
+    EXPORTED_PROGRAMS,
+    NODE_SOURCES,
+    OPS,
+    SOURCE_COLUMNS,
+    SYMBOLIC_SHAPES,
+    Document,
+    empty_document,
+)
 from fxarchive.errors import CorruptArchive, ForbiddenName, InvalidDocument, UntrustedNames
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
 _KEYS = set(empty_document())
-FEATURE_KEYS = {SYMBOLIC_SHAPES: "symbolic"}
+FEATURE_KEYS = {SYMBOLIC_SHAPES: "symbolic", NODE_SOURCES: "sources", EXPORTED_PROGRAMS: "programs"}
 """Feature flag -> the table that a document has only with it."""
 
 _GRAPH_KEYS = {
@@ -57,6 +65,8 @@ def audit(document: Document, *, trust: Collection[str] | None, features: Iterab
     """
     _check_tables(document, features)
     _check_targets(document["targets"], trust)
+    if "sources" in document:
+        _check_sources(document)
     for row, graph in enumerate(document["graphs"]):
         _check_graph(document, f"graph {row}", graph)
     for row, module in enumerate(document["modules"]):
@@ -129,6 +139,22 @@ def _check_targets(targets: list[Any], trust: Collection[str] | None) -> None:
             untrusted.append(name)
     if untrusted:
         raise UntrustedNames(sorted(set(untrusted)))
+
+
+def _check_sources(document: Any) -> None:
+    columns, where = document["sources"], "table sources"
+    if type(columns) is not dict or set(columns) != set(SOURCE_COLUMNS):
+        raise InvalidDocument(where, "its columns are not those of its schema")
+    if not all([type(column) is list for column in columns.values()]):
+        raise InvalidDocument(where, "a column is not a list")
+    count, texts = len(columns["pass"]), len(document["texts"])
+    if {len(columns[key]) for key in SOURCE_COLUMNS[:-1]} != {count}:
+        raise InvalidDocument(where, "its columns differ in length")
+    ends = {"graph": count + 1, "count": count + 1, "origins": count}
+    for key, column in columns.items():
+        _check_rows(where, key, column, ends.get(key, texts))
+    if sum(columns["count"]) != len(columns["origins"]):
+        raise InvalidDocument(where, "its columns differ in length")
 
 
 def _check_graph(document: Document, where: str, graph: Any) -> None:
@@ -250,7 +276,9 @@ def _keyword_names(spec: Any) -> list[str]:
 
 
 def _check_module(where: str, module: Any) -> None:
-    if type(module) is not dict or type(module.get("graph", module.get("klass"))) is not int:
+    if type(module) is not dict or (
+        type(module.get("graph", module.get("klass"))) is not int and "guards" not in module
+    ):
         raise InvalidDocument(where, "it is not a record with a class or a graph")
     for key, step in (("parameters", 2), ("buffers", 3), ("modules", 2), ("attributes", 2)):
         names = module.get(key, [])

@@ -13,7 +13,7 @@ from fxarchive.orders import Order, UpgradeReport, report_of
 from fxarchive.rewriting import Migrated, check_copy, sections_of
 from fxarchive.selection import Place
 
-CHUNK = 4 << 20
+CHUNK = 1 << 20
 
 
 def joined(folder: str, relative: str) -> str:

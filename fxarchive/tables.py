@@ -23,6 +23,9 @@ VALUE_KEYS = ("val", "example_value", "tensor_meta")
 GRAPH_MODULE = "torch.fx.graph_module.GraphModule"
 """The class of a module that has a graph; such a row of `modules` names none."""
 
+GUARD_MODULE = "torch.export._unlift.GuardsFn"
+"""The class of a module that checks the inputs of another; such a row names none either."""
+
 LONGEST_PATH = 250
 """Characters of an attribute path; modules can be nested so deep that their paths would fill the memory."""
 
@@ -203,7 +206,7 @@ def parts(value: Value) -> list[Value]:
 
 _PARTS = {
     "tuple": 1, "list": 1, "dict": 1, "set": 1, "frozenset": 1, "ordered": 1, "default": 1, "deque": 1,
-    "size": 1, "ilist": 1, "idict": 1, "slice": 1, "named": 2, "annotation": 2,
+    "size": 1, "ilist": 1, "idict": 1, "slice": 1, "named": 2, "annotation": 2, "export": 2,
 }  # fmt: skip
 """Tag -> where in the tagged value the list of its parts stands; other values have none."""
 
@@ -243,7 +246,9 @@ def operands_of(graph: Any, number: int, start: int, end: int) -> list[int]:
 def class_name(document: Any, row: Any) -> str:
     """Return the qualified name of the class of a module."""
     module = entry(document, "modules", row)
-    return GRAPH_MODULE if "klass" not in module else str(entry(document, "targets", module["klass"])[1])
+    if "klass" in module:
+        return str(entry(document, "targets", module["klass"])[1])
+    return GUARD_MODULE if "guards" in module else GRAPH_MODULE
 
 
 def members(document: Any, key: str, step: int) -> Iterator[tuple[int, str, Value]]:

@@ -12,6 +12,9 @@ from fxarchive.codec import (
     graphs,
     modules,
     operators,
+    programs,
+    provenance,
+    signatures,
     symbols,
     tensors,
     treespecs,
@@ -30,10 +33,13 @@ FAMILIES = (
     treespecs,
     operators,
     type_hints,
+    provenance,
     graphs,
     columns,
     graph_modules,
     modules,
+    signatures,
+    programs,
 )
 """In the order in which their predicates are tried."""
 

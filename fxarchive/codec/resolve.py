@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from fxarchive.releases import REGISTRARS
 from fxarchive.trust import WRAPPERS, aliases, is_listed, names, ordered_names, wrapped
 
 CORE = (
@@ -96,6 +97,20 @@ def _import(name: str) -> Any:
             continue
         return look_up(name)
     return None
+
+
+def import_registrar(namespace: str) -> bool:
+    """Import the module of torch that registers the operators of a namespace; whether there is one and it is here."""
+    module = REGISTRARS.get(namespace)
+    if module is None:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
 
 
 def look_up(name: str) -> Any:

@@ -97,6 +97,12 @@ def has_operator(name: str, release: str) -> bool:
     )
 
 
+@functools.cache
+def namespaces() -> frozenset[str]:
+    """Return the namespaces in which some release registers operators."""
+    return frozenset(name.partition("::")[0] for name in _operators()) | REGISTRARS.keys()
+
+
 def has_function(name: str, release: str) -> bool | None:
     """Whether a release has a function or higher-order operator of that qualified name; None if no table says.
 
