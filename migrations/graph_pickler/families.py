@@ -10,6 +10,7 @@ from fxarchive.migrations.graph_pickler import (
     fakes,
     graphs,
     modules,
+    provenance,
     symbols,
     targets,
     tensors,
@@ -25,7 +26,7 @@ from fxarchive.streams import Call
 CALLS: Table = {}
 for _family in (
     values, targets, tensors, fakes, environments, symbols, treespecs, type_hints, graphs, modules,
-    tracing_contexts,
+    provenance, tracing_contexts,
 ):  # fmt: skip
     CALLS.update(_family.CALLS)
 
