@@ -15,10 +15,12 @@ from fxarchive._version import __version__
 if TYPE_CHECKING:
     from fxarchive.adoption import AdoptReport, adopt
     from fxarchive.api import SaveReport, dumps, load, loads, save
+    from fxarchive.comparison import Comparison, Difference, compare
     from fxarchive.errors import (
         ArchiveNotFound,
         BadStream,
         CorruptArchive,
+        ExtensionFailed,
         FakeModeConflict,
         ForbiddenName,
         FxArchiveError,
@@ -37,9 +39,12 @@ if TYPE_CHECKING:
         TooLarge,
         TooNew,
         TruncatedArchive,
+        UnknownExtension,
         UnsupportedValue,
         UntrustedNames,
     )
+    from fxarchive.extensions import register, unregister
+    from fxarchive.inert import InertRecord
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
     from fxarchive.orders import UpgradeReport
@@ -52,11 +57,15 @@ __all__ = [
     "ArchiveInfo",
     "ArchiveNotFound",
     "BadStream",
+    "Comparison",
     "CorruptArchive",
+    "Difference",
+    "ExtensionFailed",
     "FakeModeConflict",
     "ForbiddenName",
     "FxArchiveError",
     "IncompatibleOperator",
+    "InertRecord",
     "InvalidDocument",
     "Limits",
     "LossNotAllowed",
@@ -74,18 +83,22 @@ __all__ = [
     "TooLarge",
     "TooNew",
     "TruncatedArchive",
+    "UnknownExtension",
     "UnsupportedValue",
     "UntrustedNames",
     "UpgradeReport",
     "VerifyReport",
     "__version__",
     "adopt",
+    "compare",
     "downgrade",
     "dumps",
     "inspect",
     "load",
     "loads",
+    "register",
     "save",
+    "unregister",
     "upgrade",
     "verify",
 ]
@@ -102,10 +115,20 @@ _MODULES = {
         "loads",
         "save",
     ),
+    "comparison": (
+        "Comparison",
+        "Difference",
+        "compare",
+    ),
     "inspection": (
         "ArchiveInfo",
         "inspect",
     ),
+    "extensions": (
+        "register",
+        "unregister",
+    ),
+    "inert": ("InertRecord",),
     "limits": ("Limits",),
     "orders": ("UpgradeReport",),
     "qualname": ("QualifiedName",),
