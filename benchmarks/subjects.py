@@ -68,11 +68,10 @@ def _plain(program: ExportedProgram) -> fx.GraphModule:
     """Return the program as a GraphModule that takes the inputs of the model and holds its weights.
 
     `ExportedProgram.module` gives such a module, but with a check of its inputs and with hooks, which
-    GraphPickler cannot keep. ``from_node`` goes too: release 0.1 of fxarchive refuses it.
+    GraphPickler cannot keep.
     """
     module: Any = program.module()
     for node in list(module.graph.nodes):
-        node.meta.pop("from_node", None)
         if node.op == "call_module" and node.target == "_guards_fn":
             module.graph.erase_node(node)
     return fx.GraphModule(module, module.graph)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from fxarchive.releases import REGISTRARS
 from fxarchive.trust import WRAPPERS, aliases, is_listed, names, ordered_names, wrapped
 
 CORE = (
@@ -55,7 +56,7 @@ def resolve_function(name: str) -> Any:
     if not is_listed("function", name) and not is_listed("class", name):
         raise LookupError("it is not in the shipped list of names")
     for candidate in (name, *aliases().get(name, ())):
-        found = _wrapper(candidate) if candidate.endswith(")") else _import(candidate)
+        found = _wrapper(candidate) if candidate.endswith(")") else imported(candidate)
         if found is not None:
             _resolved[name] = found
             return found
@@ -75,13 +76,13 @@ def _wrapper(name: str) -> Any:
     split = wrapped(name)
     if split is None:
         return None
-    kind, inner = _import(split[0]), _import(split[1])
+    kind, inner = imported(split[0]), imported(split[1])
     if kind is None or inner is None:
         return None
     return kind(split[1].rpartition(".")[2] if split[0] == WRAPPERS[1] else inner)
 
 
-def _import(name: str) -> Any:
+def imported(name: str) -> Any:
     """Return what a listed name says, importing the module that defines it if that is needed."""
     found = look_up(name)
     parts = name.split(".")
@@ -96,6 +97,20 @@ def _import(name: str) -> Any:
             continue
         return look_up(name)
     return None
+
+
+def import_registrar(namespace: str) -> bool:
+    """Import the module of torch that registers the operators of a namespace; whether there is one and it is here."""
+    module = REGISTRARS.get(namespace)
+    if module is None:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
 
 
 def look_up(name: str) -> Any:
