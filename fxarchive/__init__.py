@@ -14,9 +14,11 @@ from fxarchive._version import __version__
 
 if TYPE_CHECKING:
     from fxarchive.api import SaveReport, dumps, load, loads, save
+    from fxarchive.comparison import Comparison, Difference, compare
     from fxarchive.errors import (
         ArchiveNotFound,
         CorruptArchive,
+        ExtensionFailed,
         FakeModeConflict,
         ForbiddenName,
         FxArchiveError,
@@ -34,9 +36,12 @@ if TYPE_CHECKING:
         TooLarge,
         TooNew,
         TruncatedArchive,
+        UnknownExtension,
         UnsupportedValue,
         UntrustedNames,
     )
+    from fxarchive.extensions import register, unregister
+    from fxarchive.inert import InertRecord
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
     from fxarchive.orders import UpgradeReport
@@ -47,11 +52,15 @@ if TYPE_CHECKING:
 __all__ = [
     "ArchiveInfo",
     "ArchiveNotFound",
+    "Comparison",
     "CorruptArchive",
+    "Difference",
+    "ExtensionFailed",
     "FakeModeConflict",
     "ForbiddenName",
     "FxArchiveError",
     "IncompatibleOperator",
+    "InertRecord",
     "InvalidDocument",
     "Limits",
     "LossNotAllowed",
@@ -68,17 +77,21 @@ __all__ = [
     "TooLarge",
     "TooNew",
     "TruncatedArchive",
+    "UnknownExtension",
     "UnsupportedValue",
     "UntrustedNames",
     "UpgradeReport",
     "VerifyReport",
     "__version__",
+    "compare",
     "downgrade",
     "dumps",
     "inspect",
     "load",
     "loads",
+    "register",
     "save",
+    "unregister",
     "upgrade",
     "verify",
 ]
@@ -91,10 +104,20 @@ _MODULES = {
         "loads",
         "save",
     ),
+    "comparison": (
+        "Comparison",
+        "Difference",
+        "compare",
+    ),
     "inspection": (
         "ArchiveInfo",
         "inspect",
     ),
+    "extensions": (
+        "register",
+        "unregister",
+    ),
+    "inert": ("InertRecord",),
     "limits": ("Limits",),
     "orders": ("UpgradeReport",),
     "qualname": ("QualifiedName",),

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = """
-_version errors limits qualname names collection schemas releases guards
+_version errors limits qualname inert extensions names collection schemas releases guards
 document
 tables
 container.frames container.history container.plain
@@ -23,6 +23,9 @@ container.writer
 container.reader
 container
 staging
+packing.numbers
+packing.strings
+packing.names packing.rows
 wire store packing trust
 source_names
 program_audit
@@ -42,7 +45,7 @@ notation
 ports
 summary
 listing inspection compatibility rewriting selection
-orders
+orders comparison
 outputs
 upgrading
 batch
@@ -55,8 +58,8 @@ codec.unlifted
 codec.replay
 codec.fast.symbolic_fakes
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
-codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
-codec.geometry codec.symbolic.restore
+codec.fact_kinds codec.extensions codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
+codec.facts codec.geometry codec.symbolic.restore
 codec.signatures codec.storages codec.history codec.symbolic.values
 codec.layouts codec.symbolic.fakes codec.symbols
 codec.tensors codec.descriptions
@@ -74,7 +77,7 @@ api
 verification
 cli.output
 cli.rewrites
-cli.compat cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
+cli.compat cli.diff cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
 cli.main
 cli
 """
