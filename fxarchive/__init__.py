@@ -15,9 +15,11 @@ from fxarchive._version import __version__
 if TYPE_CHECKING:
     from fxarchive.api import SaveReport, dumps, load, loads, save
     from fxarchive.artefact import Artefact, ArtefactCall, SealedArtefact
+    from fxarchive.comparison import Comparison, Difference, compare
     from fxarchive.errors import (
         ArchiveNotFound,
         CorruptArchive,
+        ExtensionFailed,
         FakeModeConflict,
         ForbiddenName,
         FxArchiveError,
@@ -36,9 +38,12 @@ if TYPE_CHECKING:
         TooNew,
         TruncatedArchive,
         UnboundArtefact,
+        UnknownExtension,
         UnsupportedValue,
         UntrustedNames,
     )
+    from fxarchive.extensions import register, unregister
+    from fxarchive.inert import InertRecord
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
     from fxarchive.orders import UpgradeReport
@@ -52,12 +57,16 @@ __all__ = [
     "ArchiveNotFound",
     "Artefact",
     "ArtefactCall",
+    "Comparison",
     "CorruptArchive",
+    "Difference",
+    "ExtensionFailed",
     "FakeModeConflict",
     "ForbiddenName",
     "FxArchiveError",
     "GraphPickler",
     "IncompatibleOperator",
+    "InertRecord",
     "InvalidDocument",
     "Limits",
     "LossNotAllowed",
@@ -76,17 +85,21 @@ __all__ = [
     "TooNew",
     "TruncatedArchive",
     "UnboundArtefact",
+    "UnknownExtension",
     "UnsupportedValue",
     "UntrustedNames",
     "UpgradeReport",
     "VerifyReport",
     "__version__",
+    "compare",
     "downgrade",
     "dumps",
     "inspect",
     "load",
     "loads",
+    "register",
     "save",
+    "unregister",
     "upgrade",
     "verify",
 ]
@@ -99,6 +112,11 @@ _MODULES = {
         "loads",
         "save",
     ),
+    "comparison": (
+        "Comparison",
+        "Difference",
+        "compare",
+    ),
     "artefact": (
         "Artefact",
         "ArtefactCall",
@@ -108,6 +126,11 @@ _MODULES = {
         "ArchiveInfo",
         "inspect",
     ),
+    "extensions": (
+        "register",
+        "unregister",
+    ),
+    "inert": ("InertRecord",),
     "limits": ("Limits",),
     "pickler": ("GraphPickler",),
     "orders": ("UpgradeReport",),

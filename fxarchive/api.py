@@ -69,13 +69,14 @@ def save(
     """Write ``obj`` to one archive, whole or not at all.
 
     Args:
-        obj: a `torch.fx.GraphModule`, or any tree of supported values (dicts, lists, tensors, ...) that holds some.
+        obj: a `torch.fx.GraphModule`, a `torch.export.ExportedProgram`, or any tree of supported values (dicts,
+            lists, tensors, ...) that holds some.
         path: a path, an open binary file (written forward only), or an fsspec URL such as ``memory://g.fxa``.
         metadata: plain values of your own, shown by `inspect`; keys are strings.
         example_inputs: a tuple of positional arguments or a mapping of keyword arguments. They are stored with
             the outputs that a copy of ``obj`` computes from them now, so that ``verify(path, run=True)`` can
-            replay it; ``obj`` and the inputs stay as they are. Not with ``weights="omit"``, which leaves nothing
-            to replay.
+            replay it; ``obj`` and the inputs stay as they are. An ExportedProgram also takes the pair of both, as
+            in ``program.example_inputs``. Not with ``weights="omit"``, which leaves nothing to replay.
         weights: "raw" so that loading maps them, "zstd" for a smaller file, "omit" for the structure alone.
         on_unsupported: "drop" leaves out metadata that cannot be kept and reports it; anything else that cannot
             be kept is an error in both cases.
@@ -189,8 +190,8 @@ def load(
             a weight never changes the file.
         verify: "graph" checks everything but large weights against its digest; "all" checks them too.
         state_dict: weights for an archive that was saved with ``weights="omit"``, by their names in the root
-            module. The tensors are used as they are, without a copy; weights that were tied stay tied, and one
-            of their names is enough.
+            module or program. The tensors are used as they are, without a copy; weights that were tied stay
+            tied, and one of their names is enough.
         limits: bounds on what the file may ask for.
 
     Returns:

@@ -56,6 +56,12 @@ EXPORTED_PROGRAMS = "exported-programs"
 NODE_SOURCES = "node-sources"
 """Feature flag of archives that say which earlier nodes their nodes were made from (``from_node``)."""
 
+FACTS = "torch-facts"
+"""Feature flag of archives with small records of torch: descriptors, sources, reasons, annotations."""
+
+EXTENSIONS = "extensions"
+"""Feature flag of archives with values that a program registered under tags of its own."""
+
 RECORDS = "records"
 """Feature flag of archives with instances of classes of the user, or values of the standard library."""
 
@@ -70,6 +76,8 @@ FEATURES: frozenset[str] = frozenset(
         SYMBOLIC_SHAPES,
         NODE_SOURCES,
         EXPORTED_PROGRAMS,
+        FACTS,
+        EXTENSIONS,
         RECORDS,
         ARTEFACTS,
         TRACING_CONTEXTS,
@@ -112,8 +120,8 @@ VALUE_TAGS = frozenset(
         "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key",
         # exported programs (a feature flag)
         "program", "export",
-        # where a node comes from (a feature flag)
-        "node_source",
+        # where a node comes from; records of torch; registered values (a feature flag each)
+        "node_source", "fact", "extension",
         # instances of classes, values of the standard library (a feature flag)
         "record", "standard",
         # compiled artefacts (a feature flag)

@@ -11,6 +11,7 @@ from typing import Any
 from fxarchive.document import Value
 from fxarchive.notation import clipped, escaped, printed_name
 from fxarchive.ports import Port, ports
+from fxarchive.programs import held_tensors
 from fxarchive.tables import (
     OP_NUMBERS,
     class_name,
@@ -246,6 +247,8 @@ class _ClassesByPath:
 
 # modules, tensors, storages
 
+_KINDS = {"parameters": "PARAMETER", "buffers": "BUFFER"}
+
 
 def count_modules(document: Any) -> dict[str, int]:
     """Return how many modules of each class there are, the most frequent first."""
@@ -256,6 +259,11 @@ def count_modules(document: Any) -> dict[str, int]:
 def count_elements(document: Any, key: str, step: int) -> int:
     """Return how many elements the distinct tensors have that are parameters, or buffers."""
     distinct = {(value[0], value[1]) for _, _, value in members(document, key, step)}
+    distinct |= {
+        (value[0], value[1])
+        for kind, _, value in held_tensors(document)
+        if kind == _KINDS[key] and type(value) is list and value[0] in ("tensor", "fake")
+    }
     return sum([_elements(tensor_facts(document, list(value))) for value in distinct])
 
 
@@ -275,6 +283,9 @@ def weights_of(document: Any) -> tuple[Weight, ...]:
             path = paths.get(row)
             for storage in storages_of(document, value):
                 names.setdefault(storage, []).append(escaped(f"{path}.{name}" if path else name))
+    for _, name, value in held_tensors(document):
+        for storage in storages_of(document, value):
+            names.setdefault(storage, []).append(escaped(name))
     examples = example_storages(document)
     found = [
         Weight(
@@ -297,10 +308,12 @@ def storages_of(document: Any, value: Value) -> list[int]:
 
 
 def example_storages(document: Any) -> set[int]:
-    """Return the storages of the tensors among the example inputs and outputs."""
+    """Return the storages of the tensors among the example inputs and outputs, those of programs too."""
     found: set[int] = set()
     seen: set[Any] = set()
     stack = [document["examples"]]
+    for program in document.get("programs", ()):
+        stack += [program["examples"], program.get("leaves")]
     while stack:
         value = stack.pop()
         if type(value) is not list:

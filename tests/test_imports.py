@@ -14,15 +14,21 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = """
-_version errors limits qualname names collection schemas releases guards
+_version errors limits qualname inert extensions names collection schemas releases guards
 document
+tables
 container.frames container.history container.plain
 container.header container.index container.sources
 container.writer
 container.reader
 container
 staging
-wire store packing trust tables artefact
+packing.numbers
+packing.strings
+packing.names packing.rows
+wire store packing trust artefact
+source_names
+program_audit
 audit
 migrations.content migrations.operators.calls
 migrations.operators.autograd migrations.operators.distributed migrations.operators.linear_algebra
@@ -34,26 +40,28 @@ binding calls
 adaptation
 chain
 reading
+programs
 notation
 ports
 summary
 listing inspection compatibility rewriting selection
-orders
+orders comparison
 outputs
 upgrading
 batch
 codec.filters
-codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve
+codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
 codec.record_rules codec.standard codec.artefacts
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.programs codec.fast.shape_env_names codec.guard_functions
 codec.fast.unlifting
 codec.guard_modules
 codec.unlifted
+codec.replay
 codec.fast.symbolic_fakes
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
-codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
-codec.geometry codec.symbolic.restore
+codec.fact_kinds codec.extensions codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
+codec.facts codec.geometry codec.symbolic.restore
 codec.signatures codec.storages codec.history codec.symbolic.values
 codec.layouts codec.symbolic.fakes codec.symbols
 codec.tensors codec.descriptions
@@ -71,7 +79,7 @@ api
 pickler verification
 cli.output
 cli.rewrites
-cli.compat cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
+cli.compat cli.diff cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
 cli.main
 cli
 """

@@ -11,6 +11,8 @@ from typing import Any
 
 from fxarchive.codec.decoder import Decoder, Sections
 from fxarchive.codec.encoder import Encoder, Refused
+from fxarchive.codec.extensions import check_registered
+from fxarchive.codec.facts import import_classes
 from fxarchive.codec.families import DECODE, ENCODE, ENCODE_WHERE
 from fxarchive.codec.filters import KEEP_ALL, Filters
 from fxarchive.codec.isolation import import_fake_tensors, isolated
@@ -117,6 +119,8 @@ def decode(
     try:
         with collection_paused():
             resolve_targets(dec)
+            check_registered(document)
+            import_classes(document)
         if document["fakes"] or "symbolic" in document or "contexts" in document:
             import_fake_tensors()
         document = dec.document  # its calls as this torch takes them
@@ -142,4 +146,6 @@ def decode(
         ) from error
     except (RecursionError, RuntimeError) as error:
         raise InvalidDocument("the document", f"it cannot be rebuilt ({str(error).strip():.200})") from error
+    finally:
+        dec.forget()
     return (root, held) if examples else root

@@ -9,6 +9,8 @@ from fxarchive.codec import (
     artefacts,
     columns,
     contexts,
+    extensions,
+    facts,
     fakes,
     graph_modules,
     graphs,
@@ -30,6 +32,8 @@ from fxarchive.codec.encoder import Encoder
 from fxarchive.document import VALUE_TAGS, Value
 
 FAMILIES = (
+    extensions,
+    facts,
     symbols,
     fakes,
     tensors,
