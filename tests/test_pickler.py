@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 from torch import fx, nn
-from torch._guards import TracingContext
+from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import _graph_pickler as torchs
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -134,7 +134,8 @@ def with_metadata() -> fx.GraphModule:
 def context() -> TracingContext:
     made: Any = TracingContext(mode())
     made.frame_summary_stack = [traceback.FrameSummary("m.py", 3, "f", lookup_line=False, line="x")]
-    made.loc_in_frame = ("m.py", 4, "g")
+    with tracing(made):
+        TracingContext.set_current_loc("m.py", 4, "g")
     made.aot_graph_name = ["a"]
     made.params_flat = [nn.Parameter(torch.ones(2))]
     made.params_flat_unwrap_subclasses = [1]
