@@ -42,7 +42,7 @@ migrations.graph_pickler.codegen migrations.graph_pickler.storages migrations.gr
 migrations.graph_pickler.tuples migrations.graph_pickler.graphs migrations.graph_pickler.tensors
 migrations.graph_pickler.expressions migrations.graph_pickler.tracing_contexts
 migrations.graph_pickler.environments migrations.graph_pickler.fakes migrations.graph_pickler.modules
-migrations.graph_pickler.symbols migrations.graph_pickler.provenance
+migrations.graph_pickler.symbols migrations.graph_pickler.provenance migrations.graph_pickler.facts
 migrations.graph_pickler.families migrations.graph_pickler.survey
 migrations.schema_1_to_2
 migrations.operators.calls
