@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fxarchive.errors import (
         ArchiveNotFound,
         CorruptArchive,
+        ExtensionFailed,
         FakeModeConflict,
         ForbiddenName,
         FxArchiveError,
@@ -35,9 +36,12 @@ if TYPE_CHECKING:
         TooLarge,
         TooNew,
         TruncatedArchive,
+        UnknownExtension,
         UnsupportedValue,
         UntrustedNames,
     )
+    from fxarchive.extensions import register, unregister
+    from fxarchive.inert import InertRecord
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
     from fxarchive.orders import UpgradeReport
@@ -51,10 +55,12 @@ __all__ = [
     "Comparison",
     "CorruptArchive",
     "Difference",
+    "ExtensionFailed",
     "FakeModeConflict",
     "ForbiddenName",
     "FxArchiveError",
     "IncompatibleOperator",
+    "InertRecord",
     "InvalidDocument",
     "Limits",
     "LossNotAllowed",
@@ -71,6 +77,7 @@ __all__ = [
     "TooLarge",
     "TooNew",
     "TruncatedArchive",
+    "UnknownExtension",
     "UnsupportedValue",
     "UntrustedNames",
     "UpgradeReport",
@@ -82,7 +89,9 @@ __all__ = [
     "inspect",
     "load",
     "loads",
+    "register",
     "save",
+    "unregister",
     "upgrade",
     "verify",
 ]
@@ -104,6 +113,11 @@ _MODULES = {
         "ArchiveInfo",
         "inspect",
     ),
+    "extensions": (
+        "register",
+        "unregister",
+    ),
+    "inert": ("InertRecord",),
     "limits": ("Limits",),
     "orders": ("UpgradeReport",),
     "qualname": ("QualifiedName",),

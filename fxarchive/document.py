@@ -56,7 +56,13 @@ EXPORTED_PROGRAMS = "exported-programs"
 NODE_SOURCES = "node-sources"
 """Feature flag of archives that say which earlier nodes their nodes were made from (``from_node``)."""
 
-FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES, NODE_SOURCES, EXPORTED_PROGRAMS})
+FACTS = "torch-facts"
+"""Feature flag of archives with small records of torch: descriptors, sources, reasons, annotations."""
+
+EXTENSIONS = "extensions"
+"""Feature flag of archives with values that a program registered under tags of its own."""
+
+FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES, NODE_SOURCES, EXPORTED_PROGRAMS, FACTS, EXTENSIONS})
 """Feature flags that this release understands."""
 
 DOCUMENT = "document"
@@ -94,8 +100,8 @@ VALUE_TAGS = frozenset(
         "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key",
         # exported programs (a feature flag)
         "program", "export",
-        # where a node comes from (a feature flag)
-        "node_source",
+        # where a node comes from; records of torch; registered values (a feature flag each)
+        "node_source", "fact", "extension",
         # a place in a call pattern that takes the next operand
         "hole",
     }

@@ -180,6 +180,28 @@ class ReplayFailed(FxArchiveError):
         self.reason = reason
 
 
+class UnknownExtension(FxArchiveError):
+    """The file holds values of kinds that no import has registered. Attributes: `tags` (tuple of `Problem`)."""
+
+    def __init__(self, tags: Sequence[Problem]) -> None:
+        self.tags = tuple(tags)
+        lines = "".join(f"\n  {tag}: {remedy}" for tag, remedy in self.tags)
+        super().__init__(
+            f"The archive holds values that other packages define; follow the remedy of each.{lines}"
+        )
+
+
+class ExtensionFailed(FxArchiveError):
+    """A registered decoder raised. Attributes: `tag` (str), `version` (int), `reason` (str)."""
+
+    def __init__(self, tag: str, version: int, reason: str) -> None:
+        super().__init__(
+            f"The decoder registered for {tag!r} failed on a value of its version {version} ({reason}); correct it, or "
+            "ask who made the archive."
+        )
+        self.tag, self.version, self.reason = tag, version, reason
+
+
 class FakeModeConflict(FxArchiveError):
     """The caller's fake_mode cannot take the symbols of the archive. Attributes: `reason` (str)."""
 

@@ -184,6 +184,16 @@ class Notation:
         held = ", ".join([self._any(part) for part in parts(value)])
         return f"{self._target(value).rpartition('.')[2]}({held})"
 
+    def _fact(self, value: list[Any]) -> str:
+        _, name, flat = entry(self.document, "facts", value[1])
+        held = [self._any(part) for part in flat[1::2]]
+        fields = ", ".join(map("{}={}".format, map(escaped, flat[::2]), held))
+        return f"{escaped(clipped(name.rpartition('.')[2], self.most_text))}({fields})"
+
+    def _extension(self, value: list[Any]) -> str:
+        tag, version, _, held = entry(self.document, "extensions", value[1])
+        return f"<{escaped(tag)} {version:d}: {self._any(held)}>"
+
     def _node_source(self, value: list[Any]) -> str:
         sources, row = self.document["sources"], value[1]
         if type(row) is not int or not 0 <= row < len(sources["pass"]):
@@ -224,6 +234,8 @@ _WRITERS: dict[str, Callable[[Notation, list[Any]], str]] = {
     "named": Notation._named,
     "annotation": Notation._annotation,
     "node_source": Notation._node_source,
+    "fact": Notation._fact,
+    "extension": Notation._extension,
     "shared": Notation._row,
     "value": Notation._row,
     "text": Notation._row,

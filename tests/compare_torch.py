@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
+import traceback
 import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -282,6 +285,35 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if type(value) is list else value
 
 
+def _fields(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """Records of torch by their fields: what they remember beside them (a hash, a printed name) is derived."""
+    for field in dataclasses.fields(left):
+        if field.init:
+            c.push(f"{path}.{field.name}", getattr(left, field.name), getattr(right, field.name))
+
+
+def _graph_argument(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """An argument of a graph, without its examples unless they are symbolic: tensors of the caller are not kept."""
+    for name in ("source", "pass_arg_as_tensor", "fake_tensor", "is_tensor"):
+        c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+    for name, kept in (("_example", isinstance(left._example, SYMBOLIC)), ("example_strong_ref", False)):
+        c.push(f"{path}.{name}", getattr(left, name) if kept else None, getattr(right, name))
+
+
+def _frame(c: Comparison, path: str, left: Any, right: Any) -> None:
+    for name in ("filename", "lineno", "name", "line", "end_lineno", "colno", "end_colno"):
+        c.equal(f"{path}.{name}", getattr(left, name, None) or None, getattr(right, name, None) or None)
+    c.equal(f"{path}.locals", left.locals, right.locals)
+
+
+def _partial(c: Comparison, path: str, left: Any, right: Any) -> None:
+    c.push(f"{path}.func", left.func, right.func)
+    c.push(f"{path}.args", left.args, right.args)
+    c.equal(f"{path}.keywords", list(left.keywords), list(right.keywords))
+    for name, value in left.keywords.items():
+        c.push(f"{path}.keywords[{name}]", value, right.keywords.get(name))
+
+
 def _operator(c: Comparison, path: str, left: Any, right: Any) -> None:
     """torch copies metadata with `copy.copy`, which makes a second object of one operator."""
     same = c.in_metadata and left.name() == right.name() and str(left._schema) == str(right._schema)
@@ -400,7 +432,11 @@ def _array(c: Comparison, path: str, left: Any, right: Any) -> None:
     c.equal(f"{path} bytes", left.tobytes(), right.tobytes())
 
 
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+BY_NAME = {"torch._dynamo.variables.builder.GraphArg": _graph_argument}
+"""Classes of modules that take seconds to import."""
 IMMUTABLE = (
+    *(torch._guards.Source, traceback.FrameSummary, functools.partial),
     *(
         TreeSpec,
         NodeSource,
@@ -431,6 +467,9 @@ COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
     TreeSpec: _tree_spec,
     NodeSource: _node_source,
     torch._ops.OpOverload: _operator,
+    torch._guards.Source: _fields,
+    traceback.FrameSummary: _frame,
+    functools.partial: _partial,
     nn.Module: _module,
     torch.Generator: _generator,
     numpy.ndarray: _array,

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = """
-_version errors limits qualname names collection schemas releases guards
+_version errors limits qualname inert extensions names collection schemas releases guards
 document
 container.frames container.history container.plain
 container.header container.index container.sources
@@ -22,6 +22,9 @@ container.writer
 container.reader
 container
 staging
+packing.numbers
+packing.strings
+packing.names packing.rows
 wire store packing trust
 audit
 migrations.content migrations.operators.calls
@@ -51,8 +54,8 @@ codec.guard_modules
 codec.unlifted
 codec.fast.symbolic_fakes
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
-codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
-codec.geometry codec.symbolic.restore
+codec.fact_kinds codec.extensions codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
+codec.facts codec.geometry codec.symbolic.restore
 codec.signatures codec.storages codec.history codec.symbolic.values
 codec.layouts codec.symbolic.fakes codec.symbols
 codec.tensors codec.descriptions

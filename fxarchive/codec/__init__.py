@@ -11,6 +11,8 @@ from typing import Any
 
 from fxarchive.codec.decoder import Decoder, Sections
 from fxarchive.codec.encoder import Encoder, Refused
+from fxarchive.codec.extensions import check_registered
+from fxarchive.codec.facts import import_classes
 from fxarchive.codec.families import DECODE, ENCODE, ENCODE_WHERE
 from fxarchive.codec.isolation import import_fake_tensors, isolated
 from fxarchive.codec.operators import resolve_targets
@@ -104,6 +106,8 @@ def decode(
     try:
         with collection_paused():
             resolve_targets(dec)
+            check_registered(document)
+            import_classes(document)
         if document["fakes"] or "symbolic" in document:
             import_fake_tensors()
         document = dec.document  # its calls as this torch takes them
@@ -129,4 +133,6 @@ def decode(
         ) from error
     except (RecursionError, RuntimeError) as error:
         raise InvalidDocument("the document", f"it cannot be rebuilt ({str(error).strip():.200})") from error
+    finally:
+        dec.forget()
     return (root, held) if examples else root

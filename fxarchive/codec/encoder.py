@@ -115,7 +115,9 @@ class Encoder:
             if accepts(value):
                 return encode
         kind = type(value)
-        raise Refused.because(f"a {kind.__module__}.{kind.__qualname__} cannot be kept")
+        raise Refused.because(
+            f"a {kind.__module__}.{kind.__qualname__} cannot be kept; remove it, or say how with fxarchive.register"
+        )
 
     def items(self, items: Sequence[Any], step: Callable[[int], str] = "[{}]".format) -> list[Value]:
         """Encode each of ``items``; ``step`` names the place of item i in a path."""

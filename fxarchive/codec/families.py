@@ -7,6 +7,8 @@ from typing import Any
 
 from fxarchive.codec import (
     columns,
+    extensions,
+    facts,
     fakes,
     graph_modules,
     graphs,
@@ -26,6 +28,8 @@ from fxarchive.codec.encoder import Encoder
 from fxarchive.document import VALUE_TAGS, Value
 
 FAMILIES = (
+    extensions,
+    facts,
     symbols,
     fakes,
     tensors,

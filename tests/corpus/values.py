@@ -6,9 +6,11 @@ called before each.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import struct
+import traceback
 import typing
 import warnings
 import weakref
@@ -23,6 +25,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils import _pytree as pytree
+
+import fxarchive
 
 from ..material.models import Point
 
@@ -362,6 +366,52 @@ def node_sources() -> Any:
     return fx.GraphModule(nn.Module(), later), later.find_nodes(op="output")[0].meta["from_node"][0]
 
 
+def torch_facts() -> Any:
+    """Small records of torch: sources, ids, reasons, frames, partials, descriptors where this torch has them."""
+    from torch._dynamo import source
+    from torch._dynamo.output_graph import GraphCompileReason
+    from torch._dynamo.variables.builder import GraphArg
+    from torch._guards import CompileId
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    module = fx.symbolic_trace(nn.ReLU())
+    x, relu, _ = module.graph.nodes
+    with FakeTensorMode():
+        fake = torch.empty(2, 3)
+    place = source.GetItemSource(source.AttrSource(source.LocalSource("self", is_input=True), "layers"), 0)
+    held: Any = x
+    held._dynamo_source = source.ParamBufferSource(place, "weight")
+    x.meta["grapharg"] = GraphArg(held._dynamo_source, None, False, fake)
+    frame = traceback.FrameSummary("model.py", 7, "forward", lookup_line=False, line="return self.act(x)")
+    frames = traceback.StackSummary()
+    frames.append(frame)
+    relu.meta["partial"] = functools.partial(torch.clamp, min=0)
+    relu.meta["size"] = source.TensorPropertySource(place, source.TensorProperty.SIZE, 0)
+    called = f"{source.__name__}.CallFunctionNoArgsSource"  # what prints a call comes back inert
+    relu.meta["call"] = fxarchive.InertRecord(called, {"base": place})
+    relu.meta["later"] = fxarchive.InertRecord("torch.later.Fact", {"idx": 1})
+    with suppress(ImportError):  # torch 2.9 and later
+        from torch._functorch._aot_autograd import descriptors
+
+        output = descriptors.PlainAOTOutput(0)
+        relu.meta["desc"] = [descriptors.TangentAOTInput(output), descriptors.ParamAOTInput("a.weight"), None]
+    module.meta["dynamo_compile_id"] = CompileId(frame_id=1, frame_compile_id=2)
+    module.compile_subgraph_reason = GraphCompileReason("return_value", frames, False)
+    module.__name__ = "body"
+    return module
+
+
+def registered_values() -> Any:
+    """Values of other packages, as a process without these packages has them."""
+    module = fx.symbolic_trace(nn.ReLU())
+    tile = fxarchive.InertRecord(
+        "mylib.Tile", {"value": {"rows": 2, "scale": torch.ones(2)}}, version=3, shared=True
+    )
+    for node in module.graph.nodes:
+        node.meta["tile"] = tile
+    return module
+
+
 VALUES: tuple[Callable[[], Any], ...] = (
     atoms,
     containers,
@@ -376,6 +426,8 @@ VALUES: tuple[Callable[[], Any], ...] = (
     modules,
     shape_environments,
     node_sources,
+    torch_facts,
+    registered_values,
 )
 """What makes the root of an entry."""
 

@@ -7,6 +7,7 @@ import typing
 import weakref
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.traceback import NodeSource
 
 import fxarchive
 
@@ -191,4 +193,111 @@ unsupported(
     "graph.input_1.meta['file']",
     kind=PATH,
 )
+
+
+def sourced(*levels: int) -> NodeSource:
+    """A source with as many copies of the next one below it as each level says."""
+    made = NodeSource(None, "p")
+    for count in levels:
+        above = NodeSource(None, "p")
+        above.from_node = [made] * count
+        made = above
+    return made
+
+
+def source_with(**changed: Any) -> Callable[[], Any]:
+    def make() -> Any:
+        made = NodeSource(None, "p")
+        vars(made).update(changed)
+        return [made]
+
+    return make
+
+
+unsupported("node-source", source_with(more=1), "[0]", kind="NodeSource")
+unsupported("node-source-name", source_with(pass_name=None), "[0]")
+unsupported("node-source-action", source_with(action=["create"]), "[0]")
+unsupported("node-source-chain", lambda: [sourced(*[1] * 200)], "[0]")
+unsupported("node-source-bush", lambda: [sourced(*[2] * 16)], "[0]", count=2**17 - 1)
+
+
+class Thing:
+    def __init__(self, held: Any = None) -> None:
+        self.held = held
+
+
+TAG = "mylib.Thing"
+
+
+def registered(title: str, make: Callable[[], Any], path: str, encode: Callable[[Any], Any]) -> None:
+    @case(title)
+    def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+        def act() -> Any:
+            fxarchive.register(Thing, tag=TAG, encode=encode, decode=lambda held, version: Thing(held))
+            try:
+                return fxarchive.dumps(make())
+            finally:
+                fxarchive.unregister(TAG)
+
+        return act, {"path": path, "tag": TAG}
+
+
+def raising(*args: Any) -> Any:
+    raise ValueError("no")
+
+
+def ring_of_things() -> Any:
+    thing = Thing()
+    thing.held = [thing]
+    return [thing]
+
+
+registered("extension-encoder", lambda: [Thing()], "[0]", raising)
+registered("extension-of-itself", ring_of_things, f"[0].<{TAG}>[0]", lambda thing: thing.held)
+registered("extension-too-deep", lambda: [Thing(deep())], "[0]", lambda thing: thing.held)
+
+
+def registering(title: str, /, *times: dict[str, Any], **places: Any) -> None:
+    @case(title)
+    def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+        def act() -> None:
+            try:
+                for options in times:
+                    cls = options.pop("cls", Thing)
+                    fxarchive.register(cls, **{"tag": TAG, "encode": raising, "decode": raising, **options})
+            finally:
+                with suppress(KeyError):
+                    fxarchive.unregister(TAG)
+
+        return act, places
+
+
+registering("extension-tag", {"tag": "Thing"})
+registering("extension-version", {"version": 0}, tag=TAG)
+registering("registered-twice", {}, {"tag": "mylib.Other"}, tag=TAG, kind=f"{THIS}.Thing")
+registering("register-arguments", {"cls": "Thing"})
+
+
+def loading(title: str, version: int, decode: Callable[..., Any] | None, **places: Any) -> None:
+    @case(title)
+    def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+        fxarchive.register(Thing, tag=TAG, version=version, encode=lambda thing: 1, decode=raising)
+        data = fxarchive.dumps([Thing()])
+        fxarchive.unregister(TAG)
+
+        def act() -> Any:
+            if decode is not None:
+                fxarchive.register(Thing, tag=TAG, encode=raising, decode=decode)
+            try:
+                return fxarchive.loads(data)
+            finally:
+                with suppress(KeyError):
+                    fxarchive.unregister(TAG)
+
+        return act, {"tag": TAG, **places}
+
+
+loading("unregistered", 1, None, package="mylib")
+loading("newer-extension", 2, raising, package="mylib")
+loading("extension-decoder", 1, raising)
 case("user-metadata", save(lambda: [1], metadata={"file": Path("x")}), kind=PATH)
