@@ -55,14 +55,14 @@ def read_content(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Content:
     stored = archive.read(content_section(header.schema))
     features = frozenset(header.features)
     if header.schema == chain.STREAM_SCHEMA:
-        return Content(header.schema, stored, features)
+        return Content(header.schema, stored, features, torch=header.writer.torch)
     document = wire.loads(stored, limits)
     stated = document.get("schema")
     if stated != header.schema:
         raise InvalidDocument(
             "the document", f"it is of schema {stated!r} and its header says {header.schema}"
         )
-    return Content(header.schema, document, features)
+    return Content(header.schema, document, features, torch=header.writer.torch)
 
 
 def check_sections(archive: Archive, content: Content) -> None:

@@ -18,6 +18,7 @@ class Content:
         sections: bytes of the sections that a step took out of the document, by name; sections that the archive
             has already are not here and stay as they are.
         notes: what a step could not know or had to leave out, a sentence each.
+        torch: the release of torch that wrote the archive, as its header says; empty where nobody knows.
     """
 
     schema: int
@@ -25,3 +26,4 @@ class Content:
     features: frozenset[str] = frozenset()
     sections: Mapping[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    torch: str = ""

@@ -144,7 +144,7 @@ def _digest_of(lines: list[str]) -> str:
 
 _LENGTHS = {
     1: {"ellipsis", "notimplemented", "hole"},
-    3: {"default", "deque", "named", "complex", "enum", "annotation", "device", "node"},
+    3: {"default", "deque", "named", "complex", "enum", "annotation", "device", "node", "standard"},
     4: {"range", "generator"},
 }
 LENGTHS = {tag: length for length, tags in _LENGTHS.items() for tag in tags}
@@ -184,7 +184,22 @@ def _is_tagged(part: list[Any]) -> bool:
     return tag not in _OF_ITEMS or type(part[1]) is list
 
 
-_OF_ROWS = {"shared", "value", "text", "target", "tensor", "fake", "module", "graph", "named", "enum", "node"}
+_OF_ROWS = {
+    "shared",
+    "value",
+    "text",
+    "target",
+    "tensor",
+    "fake",
+    "module",
+    "graph",
+    "named",
+    "enum",
+    "node",
+    "record",
+    "artefact",
+    "tracing_context",
+}
 _OF_ITEMS = {
     "tuple", "list", "dict", "set", "frozenset", "ordered", "default", "deque", "size", "ilist", "idict", "slice",
 }  # fmt: skip
