@@ -12,13 +12,13 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from fxarchive.document import OPS, SYMBOLIC_SHAPES, Document, empty_document
+from fxarchive.document import OPS, SYMBOLIC_SHAPES, TENSOR_SUBCLASSES, Document, empty_document
 from fxarchive.errors import ForbiddenName, InvalidDocument, UntrustedNames
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
 _KEYS = set(empty_document())
-FEATURE_KEYS = {SYMBOLIC_SHAPES: "symbolic"}
+FEATURE_KEYS = {SYMBOLIC_SHAPES: "symbolic", TENSOR_SUBCLASSES: "subclasses"}
 """Feature flag -> the table that a document has only with it."""
 
 _GRAPH_KEYS = {

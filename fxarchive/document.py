@@ -42,7 +42,13 @@ MIN_READER = 2
 SYMBOLIC_SHAPES = "symbolic-shapes"
 """Feature flag of archives with symbolic sizes, expressions and shape environments."""
 
-FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES})
+PARTIAL_FUNCTIONS = "partial-functions"
+"""Feature flag of archives with functools.partial."""
+
+TENSOR_SUBCLASSES = "tensor-subclasses"
+"""Feature flag of archives with tensors around tensors, and with nested integers."""
+
+FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES, PARTIAL_FUNCTIONS, TENSOR_SUBCLASSES})
 """Feature flags that this release understands."""
 
 DOCUMENT = "document"
@@ -73,6 +79,10 @@ VALUE_TAGS = frozenset(
         "shared", "value", "text", "target", "tensor", "fake", "module", "graph", "node",
         # symbolic shapes (a feature flag)
         "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key",
+        # functools.partial (a feature flag)
+        "partial",
+        # tensor subclasses (a feature flag)
+        "subclass", "nested_int", "dim_range",
         # a place in a call pattern that takes the next operand
         "hole",
     }

@@ -35,12 +35,13 @@ listing inspection
 codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.replay codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.shape_env_names
-codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
+codec.operators codec.partials codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
 codec.values codec.symbolic.records codec.symbolic.shape_envs
 codec.geometry codec.symbolic.restore
 codec.storages codec.history codec.symbolic.values
-codec.layouts codec.symbolic.fakes codec.symbols
-codec.tensors codec.descriptions
+codec.layouts codec.symbolic.fakes codec.symbols codec.transforms
+codec.nested_ints codec.tensors codec.descriptions
+codec.subclasses
 codec.fakes
 codec.copies
 codec.columns

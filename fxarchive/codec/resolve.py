@@ -88,14 +88,20 @@ def _import(name: str) -> Any:
     if found is not None or parts[0] not in PACKAGES:
         return found
     for cut in range(len(parts) - 1, 0, -1):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                importlib.import_module(".".join(parts[:cut]))
-        except ImportError:
-            continue
-        return look_up(name)
+        if import_quietly(".".join(parts[:cut])):
+            return look_up(name)
     return None
+
+
+def import_quietly(module: str) -> bool:
+    """Import a module that a shipped list names, never one that a file names; say whether it is there."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
 
 
 def look_up(name: str) -> Any:

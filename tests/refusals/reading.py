@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fxarchive
 from fxarchive import container, errors, store
-from fxarchive.document import DOCUMENT, empty_document
+from fxarchive.document import DOCUMENT, FEATURES, empty_document
 from fxarchive.limits import DEFAULT_LIMITS
 
 from ..codec import symbolic_cases
@@ -183,7 +183,7 @@ case(
     "feature-too-new",
     loads(archive_of(empty_document(), features=("time-travel",))),
     found="time-travel",
-    supported="symbolic-shapes",
+    supported=", ".join(sorted(FEATURES)),
     release="0.1.0",
 )
 
@@ -256,11 +256,12 @@ operator_case(
     put(1, "mine::f", "mine::f(Tensor x) -> Tensor", None),
     name="mine::f",
 )
+operator_case("higher-order-operator-gone", put(0, "higher_order", "gone", "torch.gone"), name="gone")
 operator_case(
-    "higher-order-operator-gone",
-    put(0, "higher_order", "gone", "torch.gone"),
+    "higher-order-operator-of-another-package",
+    put(0, "higher_order", "gone", "mine.ops"),
     name="gone",
-    module="torch.gone",
+    module="mine.ops",
 )
 operator_case(
     "class-not-imported",
