@@ -68,6 +68,12 @@ WORKLOADS = (
         (PICKLER, PICKLER_ZSTD, OURS),
         (OURS,),
     ),
+    Workload(
+        "chain5k-symbolic",
+        "a deep decoder under make_fx with symbolic shapes, a FakeTensor or a symbol on every node",
+        (PICKLER, PICKLER_ZSTD, OURS),
+        (OURS,),
+    ),
 )
 
 

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
         FxArchiveError,
         IncompatibleOperator,
         InvalidDocument,
+        LossNotAllowed,
+        MigrationFailed,
         MissingDevice,
         MissingOperator,
         NotAnArchive,
+        OldSchemaWarning,
         Problem,
         ReplayFailed,
         StoreError,
@@ -36,7 +39,9 @@ if TYPE_CHECKING:
     )
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
+    from fxarchive.orders import UpgradeReport
     from fxarchive.qualname import QualifiedName
+    from fxarchive.upgrading import downgrade, upgrade
     from fxarchive.verification import VerifyReport, verify
 
 __all__ = [
@@ -49,9 +54,12 @@ __all__ = [
     "IncompatibleOperator",
     "InvalidDocument",
     "Limits",
+    "LossNotAllowed",
+    "MigrationFailed",
     "MissingDevice",
     "MissingOperator",
     "NotAnArchive",
+    "OldSchemaWarning",
     "Problem",
     "QualifiedName",
     "ReplayFailed",
@@ -62,13 +70,16 @@ __all__ = [
     "TruncatedArchive",
     "UnsupportedValue",
     "UntrustedNames",
+    "UpgradeReport",
     "VerifyReport",
     "__version__",
+    "downgrade",
     "dumps",
     "inspect",
     "load",
     "loads",
     "save",
+    "upgrade",
     "verify",
 ]
 
@@ -85,7 +96,12 @@ _MODULES = {
         "inspect",
     ),
     "limits": ("Limits",),
+    "orders": ("UpgradeReport",),
     "qualname": ("QualifiedName",),
+    "upgrading": (
+        "downgrade",
+        "upgrade",
+    ),
     "verification": (
         "VerifyReport",
         "verify",

@@ -9,6 +9,7 @@ import ctypes
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
@@ -19,9 +20,9 @@ from fxarchive.audit import audit
 from fxarchive.collection import collection_paused
 from fxarchive.container import Archive, Header, NewSection, Writer
 from fxarchive.document import DOCUMENT, FEATURES, MIN_READER, SCHEMA
-from fxarchive.errors import Problem
+from fxarchive.errors import OldSchemaWarning, Problem
 from fxarchive.limits import DEFAULT_LIMITS, KIB, Limits
-from fxarchive.reading import read_document
+from fxarchive.reading import read_current
 from fxarchive.summary import summarise
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ def load(
         ArchiveNotFound, StoreError: the path cannot be read.
         NotAnArchive, TruncatedArchive, CorruptArchive, TooLarge, TooNew: the file is not whole, or not for
         this release.
+        MigrationFailed: the file is of an older schema, and a migration cannot take what it holds.
         ForbiddenName, UntrustedNames: the file asks for what it may not have.
         MissingOperator, IncompatibleOperator: the running torch lacks what the graph calls.
         MissingDevice: tensors belong on a device that this machine lacks; pass ``device=``.
@@ -192,6 +194,8 @@ def load(
         options |= {"device": arguments.device_of(device), "fake_mode": arguments.mode_of(fake_mode)}
     with store.open_read(path) as file:
         archive = container.open_archive(file, schema=SCHEMA, features=FEATURES, limits=limits)
+        if archive.header.schema < SCHEMA:
+            _warn_of(archive.header.schema)
         with collection_paused():
             obj = decode_archive(archive, mmap=mmap, verify_all=verify == "all", limits=limits, **options)
     if state_dict is not None:
@@ -215,14 +219,15 @@ def decode_archive(
     """Return what an open archive holds; with ``examples`` a pair of it and of its example inputs and outputs."""
     if verify_all:
         archive.check_all()
-    document = read_document(archive, limits)
-    audit(document, trust=trust, features=archive.header.features)
+    content = read_current(archive, limits)
+    document = packing.unpack(content.document)
+    audit(document, trust=trust, features=content.features)
 
     from fxarchive import codec
 
     return codec.decode(
         document,
-        _Sections(archive, mmap),
+        _Sections(archive, mmap, content.sections),
         trust=trust,
         device=device,
         fake_mode=fake_mode,
@@ -287,13 +292,22 @@ def loads(
 
 
 class _Sections:
-    """The bytes of storages: mapped where that is possible and wanted, else copied."""
+    """The bytes of storages: mapped where that is possible and wanted, else copied.
 
-    def __init__(self, archive: Archive, mmap: bool) -> None:
+    What a migration took out of an older document stands beside the sections of the archive.
+    """
+
+    def __init__(self, archive: Archive, mmap: bool, migrated: Mapping[str, bytes]) -> None:
         self._archive = archive
         self._mmap = mmap
+        self._migrated = migrated
 
     def writable(self, name: str) -> memoryview:
+        held = self._migrated.get(name)
+        if held is not None:
+            buffer = _aligned(len(held))
+            buffer[:] = held
+            return buffer
         section = self._archive.section(name)
         mapped = self._archive.map(name) if self._mmap else None
         if mapped is not None and not mapped.readonly:
@@ -310,6 +324,24 @@ def _aligned(size: int) -> memoryview:
     memory = bytearray(size + ALIGNMENT - 1)
     start = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % ALIGNMENT
     return memoryview(memory)[start : start + size]
+
+
+def _warn_of(schema: int) -> None:
+    """Say how to upgrade the file: Python shows it once for each line of a program that loads old archives."""
+    warnings.warn(
+        f"This archive is of schema {schema} and was brought to {SCHEMA} in memory, as at each load; run "
+        "`fxarchive upgrade` on the file, or on the folder of many, to do that once.",
+        OldSchemaWarning,
+        stacklevel=_outside(),
+    )
+
+
+def _outside() -> int:
+    """Return the ``stacklevel`` of the first caller that is not this module."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _python() -> str:

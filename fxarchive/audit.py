@@ -9,16 +9,30 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from fxarchive.document import OPS, SYMBOLIC_SHAPES, TENSOR_SUBCLASSES, Document, empty_document
-from fxarchive.errors import ForbiddenName, InvalidDocument, UntrustedNames
+from fxarchive.document import (
+    EXPORTED_PROGRAMS,
+    NODE_SOURCES,
+    OPS,
+    SOURCE_COLUMNS,
+    SYMBOLIC_SHAPES,
+    TENSOR_SUBCLASSES,
+    Document,
+    empty_document,
+)
+from fxarchive.errors import CorruptArchive, ForbiddenName, InvalidDocument, UntrustedNames
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
 _KEYS = set(empty_document())
-FEATURE_KEYS = {SYMBOLIC_SHAPES: "symbolic", TENSOR_SUBCLASSES: "subclasses"}
+FEATURE_KEYS = {
+    SYMBOLIC_SHAPES: "symbolic",
+    NODE_SOURCES: "sources",
+    EXPORTED_PROGRAMS: "programs",
+    TENSOR_SUBCLASSES: "subclasses",
+}
 """Feature flag -> the table that a document has only with it."""
 
 _GRAPH_KEYS = {
@@ -50,10 +64,45 @@ def audit(document: Document, *, trust: Collection[str] | None, features: Iterab
     """
     _check_tables(document, features)
     _check_targets(document["targets"], trust)
+    if "sources" in document:
+        _check_sources(document)
     for row, graph in enumerate(document["graphs"]):
         _check_graph(document, f"graph {row}", graph)
     for row, module in enumerate(document["modules"]):
         _check_module(f"module {row}", module)
+
+
+def audit_sections(document: Any, sizes: Mapping[str, int], content: str) -> None:
+    """Check that each section of an archive holds what one storage says, and that none is left over.
+
+    Args:
+        document: of the current schema; whoever calls this turns what does not fit it into one error.
+        sizes: bytes of each section.
+        content: name of the section that holds the content itself.
+
+    Raises:
+        CorruptArchive: a storage names a section that is not there.
+        InvalidDocument: a section belongs to no storage, to two, or has another size.
+
+    >>> document = {"storages": [{"section": "storages/0", "size": 8}]}
+    >>> audit_sections(document, {"document": 900, "storages/0": 8}, "document")
+    """
+    used = {content}
+    for row, record in enumerate(document["storages"]):
+        name = record.get("section")
+        if name is None:
+            continue
+        if name not in sizes:
+            raise CorruptArchive("the index", f"there is no section {name!r:.80}")
+        if name in used or sizes[name] != record["size"]:
+            raise InvalidDocument(
+                f"storages[{row}]",
+                f"section {name!r:.80} is not its own, or has another size than {record['size']}",
+            )
+        used.add(name)
+    unused = sizes.keys() - used
+    if unused:
+        raise InvalidDocument("the index", f"no storage refers to the section {min(unused)!r:.80}")
 
 
 def _check_tables(document: Any, features: Iterable[str]) -> None:
@@ -89,6 +138,22 @@ def _check_targets(targets: list[Any], trust: Collection[str] | None) -> None:
             untrusted.append(name)
     if untrusted:
         raise UntrustedNames(sorted(set(untrusted)))
+
+
+def _check_sources(document: Any) -> None:
+    columns, where = document["sources"], "table sources"
+    if type(columns) is not dict or set(columns) != set(SOURCE_COLUMNS):
+        raise InvalidDocument(where, "its columns are not those of its schema")
+    if not all([type(column) is list for column in columns.values()]):
+        raise InvalidDocument(where, "a column is not a list")
+    count, texts = len(columns["pass"]), len(document["texts"])
+    if {len(columns[key]) for key in SOURCE_COLUMNS[:-1]} != {count}:
+        raise InvalidDocument(where, "its columns differ in length")
+    ends = {"graph": count + 1, "count": count + 1, "origins": count}
+    for key, column in columns.items():
+        _check_rows(where, key, column, ends.get(key, texts))
+    if sum(columns["count"]) != len(columns["origins"]):
+        raise InvalidDocument(where, "its columns differ in length")
 
 
 def _check_graph(document: Document, where: str, graph: Any) -> None:
@@ -210,7 +275,9 @@ def _keyword_names(spec: Any) -> list[str]:
 
 
 def _check_module(where: str, module: Any) -> None:
-    if type(module) is not dict or type(module.get("graph", module.get("klass"))) is not int:
+    if type(module) is not dict or (
+        type(module.get("graph", module.get("klass"))) is not int and "guards" not in module
+    ):
         raise InvalidDocument(where, "it is not a record with a class or a graph")
     for key, step in (("parameters", 2), ("buffers", 3), ("modules", 2), ("attributes", 2)):
         names = module.get(key, [])

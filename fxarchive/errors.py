@@ -191,6 +191,44 @@ class FakeModeConflict(FxArchiveError):
         self.reason = reason
 
 
+class MigrationFailed(FxArchiveError):
+    """A migration cannot take the content of an older archive; the file is as it was.
+
+    Attributes: `source`, `target` (int, the schemas of the step), `problems` (tuple of `Problem`: each offending
+    item and what to do), `path` (str, or None where the archive has none).
+    """
+
+    def __init__(
+        self, source: int, target: int, problems: Sequence[Problem], path: str | None = None
+    ) -> None:
+        self.source, self.target, self.problems, self.path = source, target, tuple(problems), path
+        lines = "".join(f"\n  {item}: {why}" for item, why in self.problems)
+        super().__init__(
+            f"The migration from schema {source} to {target} cannot take {path or 'the archive'}, which is left "
+            f"as it was; each line says what to do.{lines}"
+        )
+
+
+class LossNotAllowed(FxArchiveError):
+    """Going back to an older schema loses something and nobody allowed it; the file is as it was.
+
+    Attributes: `source`, `target` (int, the schemas of the step), `losses` (tuple of str, all that the step
+    loses), `path` (str, or None where the archive has none).
+    """
+
+    def __init__(self, source: int, target: int, losses: Sequence[str], path: str | None = None) -> None:
+        self.source, self.target, self.losses, self.path = source, target, tuple(losses), path
+        lines = "".join(f"\n  {loss}" for loss in self.losses)
+        super().__init__(
+            f"Taking {path or 'the archive'} from schema {source} back to {target} loses what is listed; "
+            f"pass allow_loss=True (--allow-loss) to accept that.{lines}"
+        )
+
+
+class OldSchemaWarning(UserWarning):
+    """An archive of an older schema was brought up to date in memory, as at each load until it is upgraded."""
+
+
 class InvalidDocument(CorruptArchive):
     """The document breaks a rule of its schema, so no writer of fxarchive made it.
 

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from fxarchive import container, store
 from fxarchive.container import Archive, Writer
-from fxarchive.document import DOCUMENT, FEATURES, SCHEMA
+from fxarchive.document import FEATURES, SCHEMA, content_section
 from fxarchive.errors import TooNew
 from fxarchive.limits import DEFAULT_LIMITS, KIB, Limits
 from fxarchive.ports import Port
@@ -129,7 +129,7 @@ def inspect(
 
 def _is_read(archive: Archive, full: bool | None) -> bool:
     if full is None:
-        section = archive.sections.get(DOCUMENT)
+        section = archive.sections.get(content_section(archive.header.schema))
         return section is not None and section.size <= READ_BYTES
     return full
 

@@ -184,6 +184,14 @@ class Notation:
         held = ", ".join([self._any(part) for part in parts(value)])
         return f"{self._target(value).rpartition('.')[2]}({held})"
 
+    def _node_source(self, value: list[Any]) -> str:
+        sources, row = self.document["sources"], value[1]
+        if type(row) is not int or not 0 <= row < len(sources["pass"]):
+            return "<node_source>"
+        name = entry(self.document, "texts", sources["name"][row]) if sources["graph"][row] else "nothing"
+        by = entry(self.document, "texts", sources["pass"][row])
+        return escaped(f"<{clipped(name, self.most_text)} by {clipped(by, self.most_text)}>")
+
     def _annotation(self, value: list[Any]) -> str:
         held = [self._any(part) for part in parts(value)]
         if value[1] == "|":
@@ -215,6 +223,7 @@ _WRITERS: dict[str, Callable[[Notation, list[Any]], str]] = {
     "name": lambda notation, value: escaped(value[1]),
     "named": Notation._named,
     "annotation": Notation._annotation,
+    "node_source": Notation._node_source,
     "shared": Notation._row,
     "value": Notation._row,
     "text": Notation._row,

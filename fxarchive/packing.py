@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
-from fxarchive.document import Document
+from fxarchive.document import SOURCE_COLUMNS, Document
 from fxarchive.errors import InvalidDocument
 
 GRAPH_COLUMNS = ("targets", "pattern", "operands", "layout")
@@ -46,6 +46,9 @@ def _each_column(document: Any, convert: Callable[[Any], Any]) -> dict[str, Any]
     fakes = document["fakes"]
     if "description" in fakes:
         result["fakes"] = {**fakes, "description": convert(fakes["description"])}
+    if "sources" in document:
+        sources = document["sources"]
+        result["sources"] = {**sources, **{key: convert(sources[key]) for key in SOURCE_COLUMNS}}
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,14 @@ DERIVED_OF_GRAPH_MODULES = {
     "_tracer_cls",
     "_tracer_extras",
 }
+HOOKS = {
+    "_forward_pre_hooks": "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs": "_forward_pre_hooks",
+    "_forward_hooks": "_forward_hooks",
+    "_forward_hooks_with_kwargs": "_forward_hooks",
+    "_forward_hooks_always_called": "_forward_hooks",
+}
+"""Where a module keeps hooks that run with its forward, and flags of them: under the keys of which dict."""
 INTERNAL_TO_FAKES = {
     "fake_mode",
     "fake_device",
@@ -303,8 +312,11 @@ def _frozen(value: Any) -> Any:
 
 def _node_source(c: Comparison, path: str, left: Any, right: Any) -> None:
     """Provenance of a node; the graph in it is an address of the process, of which only sameness counts."""
-    for name in ("pass_name", "action", "name", "target", "from_node"):
+    for name in ("pass_name", "name", "target"):
         c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+    for name in ("action", "from_node"):  # sources are values, and so are their lists
+        c.push(f"{path}.{name}", tuple(getattr(left, name)), tuple(getattr(right, name)))
+    c.equal(f"{path} has a node", left.node_info is None, right.node_info is None)
     c.partner("graph_id", f"{path}.graph_id", left.graph_id, right.graph_id)
 
 
@@ -316,6 +328,17 @@ def _operator(c: Comparison, path: str, left: Any, right: Any) -> None:
 
 
 # --- modules ---
+
+
+def _codegen(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """Argument names are values: torch.export shares the list of them with the signature of a program."""
+    mine, others = vars(left), vars(right)
+    for name in [*mine, *(name for name in others if name not in mine)]:
+        x, y = mine.get(name, ...), others.get(name, ...)
+        if name == "pytree_info":
+            c.push(f"{path}.pytree_info", tuple(map(_frozen, x)), tuple(map(_frozen, y)))
+        else:
+            c.push(f"{path}.{name}", x, y)
 
 
 def _module(c: Comparison, path: str, left: nn.Module, right: nn.Module) -> None:
@@ -333,7 +356,64 @@ def _module(c: Comparison, path: str, left: nn.Module, right: nn.Module) -> None
         if name in skipped:
             continue
         in_metadata = name == "meta" and isinstance(left, fx.GraphModule)
-        c.push(f"{path}.{name}", mine.get(name, ...), others.get(name, ...), in_metadata=in_metadata)
+        x, y = mine.get(name, ...), others.get(name, ...)
+        if name in HOOKS:
+            c.push(f"{path}.{name}", _order(mine, name), _order(others, name))
+            _functions(c, f"{path}.{name}", x, y)
+        elif isinstance(x, (types.FunctionType, types.MethodType)) and type(x) is type(y):
+            c.keep(x, y)
+            c.equal(
+                f"{path}.{name} bound",
+                getattr(x, "__self__", left) is left,
+                getattr(y, "__self__", right) is right,
+            )
+            _function(c, f"{path}.{name}", x, y)
+        else:
+            c.push(f"{path}.{name}", x, y, in_metadata=in_metadata)
+
+
+def _order(held: dict[str, Any], name: str) -> list[int]:
+    """The keys of hooks are numbers that a process counts up; what matters is which hook each one names."""
+    keys = list(held[HOOKS[name]])
+    return [keys.index(key) if key in keys else -1 for key in held[name]]
+
+
+def _functions(c: Comparison, path: str, left: dict[int, Any], right: dict[int, Any]) -> None:
+    for i, (x, y) in enumerate(zip(left.values(), right.values(), strict=False)):
+        if callable(x) and callable(y):
+            _function(c, f"{path}[{i}]", x, y)
+        else:
+            c.push(f"{path}[{i}]", x, y)
+
+
+def _function(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """Functions that are made anew are the same if their code is, and what they close over."""
+    x, y = getattr(left, "__func__", left), getattr(right, "__func__", right)
+    if x is y:
+        return
+    if not (isinstance(x, types.FunctionType) and isinstance(y, types.FunctionType)):
+        c.push(path, left, right)
+        return
+    c.equal(f"{path}.__qualname__", x.__qualname__, y.__qualname__)
+    for name in ("co_code", "co_consts", "co_names", "co_freevars"):
+        mine, other = (_codes(getattr(f.__code__, name)) for f in (x, y))
+        c.equal(f"{path}.__code__.{name}", mine, other)
+    cells, others = x.__closure__ or (), y.__closure__ or ()
+    for name, one, two in zip(x.__code__.co_freevars, cells, others, strict=False):
+        mine, other = one.cell_contents, two.cell_contents
+        if isinstance(mine, types.FunctionType):
+            _function(c, f"{path} over {name}", mine, other)
+        elif type(mine).__module__.startswith("torch._dynamo"):
+            c.equal(f"{path} over {name}", type(mine), type(other))
+        else:
+            c.push(f"{path} over {name}", mine, other)
+
+
+def _codes(value: Any) -> Any:
+    """Constants of a function may hold the code of another, whose equality asks for the same lines."""
+    if not isinstance(value, tuple):
+        return value
+    return tuple((item.co_name, item.co_code) if isinstance(item, types.CodeType) else item for item in value)
 
 
 def _generator(c: Comparison, path: str, left: torch.Generator, right: torch.Generator) -> None:
@@ -349,7 +429,14 @@ def _array(c: Comparison, path: str, left: Any, right: Any) -> None:
 
 
 IMMUTABLE = (
-    *(TreeSpec, NodeSource, immutable_list, immutable_dict, sympy.Basic, numpy.generic),
+    *(
+        TreeSpec,
+        NodeSource,
+        immutable_list,
+        immutable_dict,
+        sympy.Basic,
+        numpy.generic,
+    ),
     *(torch.SymInt, torch.SymFloat, torch.SymBool),
     *(torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator),
 )
@@ -368,6 +455,7 @@ COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
     ),
     fx.Graph: _graph,
     fx.Node: _node_reference,
+    fx.graph.CodeGen: _codegen,
     TreeSpec: _tree_spec,
     NodeSource: _node_source,
     nn.Module: _module,

@@ -108,6 +108,18 @@ def test_a_process_that_ends_early_is_an_error(program: str) -> None:
         memory.watch([sys.executable, "-c", program], ROOT)
 
 
+def test_the_symbolic_workload_has_symbols() -> None:
+    pytest.importorskip("safetensors")
+    from benchmarks.subjects import build
+
+    nodes = build("chain5k-symbolic", quick=True).module.graph.nodes
+    kinds = {type(node.meta["val"]).__name__ for node in nodes if "val" in node.meta}
+    assert {"FakeTensor", "SymInt"} <= kinds
+    sizes = {type(size) for node in nodes for size in getattr(node.meta.get("val"), "shape", ())}
+    assert len(sizes) == 2
+    assert "chain5k-symbolic" in budgets.GRAPHS
+
+
 @pytest.mark.slow
 def test_one_run(tmp_path: Path) -> None:
     path = tmp_path / "results.json"

@@ -585,6 +585,29 @@ def test_provenance_keeps_which_graph_and_not_its_address() -> None:
     assert differences(kept[0], kept[2])
 
 
+@pytest.mark.parametrize("name", ["pass_name", "action", "from_node", "node_info"])
+def test_provenance_that_differs(name: str) -> None:
+    (source, _), (other, more) = provenance(True), provenance(True)
+    assert differences(source, other) == []
+    actions = [fx.traceback.NodeSourceAction.REPLACE]
+    changed = {"pass_name": "x", "action": actions, "from_node": [more], "node_info": None}
+    setattr(other, name, changed[name])
+    assert differences(source, other)
+
+
+def test_an_operator_in_metadata_may_be_a_copy_of_itself() -> None:
+    def module(operator: Any) -> fx.GraphModule:
+        made = fx.symbolic_trace(nn.ReLU())
+        for node in made.graph.nodes:
+            node.meta["original_aten"] = operator
+        return made
+
+    relu, tanh = torch.ops.aten.relu.default, torch.ops.aten.tanh.default
+    assert differences(module(copy.copy(relu)), module(relu)) == []
+    assert differences(module(relu), module(tanh))
+    assert differences([copy.copy(relu)], [relu])
+
+
 def test_depth_and_length_do_not_matter() -> None:
     def deep(end: int) -> list[Any]:
         value: list[Any] = [end]

@@ -60,6 +60,19 @@ EXAMPLES: list[tuple[FxArchiveError, dict[str, Any]]] = [
         {"device": "cuda:1", "forced": False, "reason": "no driver"},
     ),
     (errors.ReplayFailed("output[0] differs"), {"reason": "output[0] differs"}),
+    (
+        errors.MigrationFailed(1, 2, [Problem("node 3", "a lambda cannot be kept")], "old.fxa"),
+        {
+            "source": 1,
+            "target": 2,
+            "problems": (Problem("node 3", "a lambda cannot be kept"),),
+            "path": "old.fxa",
+        },
+    ),
+    (
+        errors.LossNotAllowed(3, 2, ["the colour of node 3"], "new.fxa"),
+        {"source": 3, "target": 2, "losses": ("the colour of node 3",), "path": "new.fxa"},
+    ),
     (errors.FakeModeConflict("it has no ShapeEnv"), {"reason": "it has no ShapeEnv"}),
 ]
 

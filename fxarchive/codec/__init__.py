@@ -14,6 +14,7 @@ from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.families import DECODE, ENCODE, ENCODE_WHERE
 from fxarchive.codec.isolation import import_fake_tensors, isolated
 from fxarchive.codec.operators import resolve_targets
+from fxarchive.codec.unlifted import import_parts
 from fxarchive.collection import collection_paused
 from fxarchive.document import Document
 from fxarchive.errors import FxArchiveError, InvalidDocument, Problem, UnsupportedValue
@@ -105,6 +106,9 @@ def decode(
             resolve_targets(dec)
         if document["fakes"] or "symbolic" in document:
             import_fake_tensors()
+        document = dec.document  # its calls as this torch takes them
+        if any(["unlifted" in module or "guards" in module for module in document["modules"]]):
+            import_parts()
         with isolated(), collection_paused():
             root = dec.value(document["root"])
             held = dec.value(document["examples"]) if examples else None

@@ -18,7 +18,9 @@ from fxarchive.codec.fakes import decode_fakes
 from fxarchive.document import Column, Value
 from fxarchive.errors import Problem
 
-REFERENCES = frozenset({"text", "fake", "tensor", "shared", "target", "name", "module", "graph", "subclass"})
+REFERENCES = frozenset(
+    {"text", "fake", "tensor", "shared", "target", "name", "module", "graph", "node_source", "subclass"}
+)
 """Tags with one payload that refers to a row or is short; such values are not interned again."""
 
 

@@ -21,7 +21,8 @@ _CONSTANT_TAGS = frozenset(
         "text", "complex", "range", "ellipsis", "notimplemented", "dtype", "device", "layout", "memory_format",
         "qscheme", "name", "target", "enum", "symint", "symfloat", "symbool", "expression", "value_range", "path_key",
         # values that are one object wherever they stand
-        "fake", "tensor", "subclass", "nested_int", "dim_range", "shared", "module", "graph", "node", "shape_env",
+        "fake", "tensor", "shared", "module", "graph", "node", "shape_env", "node_source",
+        "subclass", "nested_int", "dim_range",
     }
 )  # fmt: skip
 _NESTING_TAGS = frozenset({"tuple", "size", "frozenset", "slice", "ilist"})

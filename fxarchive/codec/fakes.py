@@ -233,8 +233,12 @@ class FakeReader:
     def fakes(self, rows: Any) -> list[Any]:
         """Return the FakeTensors of ``rows``."""
         self._rows_of("a column of FakeTensors", rows, len(self.description))
-        if torch.is_inference_mode_enabled() or symbols.has_symbols(self.dec):
+        if symbols.has_symbols(self.dec) and not self.known.keys() >= set(rows):
             with torch.inference_mode(False), symbols.restoring(self.dec):
+                # all that there are, since each time that this context is entered costs
+                self._fakes(rows if self.known else list(range(len(self.description))))
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):
                 return self._fakes(rows)
         return self._fakes(rows)
 
@@ -275,15 +279,23 @@ class FakeReader:
             return descriptions.build(description, mode)
 
         first = official()
-        make = None
-        if description.is_simple:
-            leaf_grad = description.requires_grad and description.is_leaf
-            make = fast.copier(first, mode, description.size, description.stride, leaf_grad)
-        if make is not None and description.requires_grad and not description.is_leaf:
-            bare = fast.copier(first, mode, description.size, description.stride, False)
-            make = None if bare is None else lambda: add_history(bare(), mode)
+        make = self._copier(first, mode, description)
         self.makers[at] = official if make is None else make
         return first
+
+    @staticmethod
+    def _copier(first: Any, mode: Any, d: Description) -> Callable[[], Any] | None:
+        """Return a function that makes more like ``first`` by a shortcut, or None if there is no exact one."""
+        on_leaf = d.requires_grad and d.is_leaf
+        if d.is_simple:
+            bare = fast.copier(first, mode, d.size, d.stride, on_leaf)
+        elif d.environment is not None and not d.flags & descriptions.UNUSUAL:
+            bare = symbols.copier(first, mode, d.size, d.stride, d.offset, on_leaf)
+        else:
+            return None
+        if bare is None or on_leaf or not d.requires_grad:
+            return bare
+        return lambda: add_history(bare(), mode)
 
     def _special(self, row: int) -> Any:
         """Build one that shares a storage, is a view, or carries more."""
@@ -323,7 +335,8 @@ class FakeReader:
                     self.wrappers[at, id(mode)] = wrap
             return fake
         d = description
-        return wrap(view(storage, d.dtype, d.size, d.stride, d.offset))
+        known = view if d.environment is None else symbolic_fakes.view_of_known
+        return wrap(known(storage, d.dtype, d.size, d.stride, d.offset))
 
     def _earlier(self, row: int, other: Any, where: str) -> Any:
         if type(other) is not int or not 0 <= other < row:

@@ -14,6 +14,9 @@ from fxarchive.codec import (
     nested_ints,
     operators,
     partials,
+    programs,
+    provenance,
+    signatures,
     subclasses,
     symbols,
     tensors,
@@ -36,10 +39,13 @@ FAMILIES = (
     operators,
     partials,
     type_hints,
+    provenance,
     graphs,
     columns,
     graph_modules,
     modules,
+    signatures,
+    programs,
 )
 """In the order in which their predicates are tried."""
 

@@ -25,6 +25,7 @@ from torch.fx.graph import _PyTreeCodeGen
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.graphs import decode_graph, decode_tracer, encode_graph, encode_tracer
+from fxarchive.codec.unlifted import base_class, is_unlifted_class
 from fxarchive.document import Value
 from fxarchive.errors import InvalidDocument, Problem
 
@@ -83,15 +84,15 @@ def kept_names() -> frozenset[str]:
 
 def refuse_subclass(module: GraphModule) -> None:
     """Raise `Refused` for a GraphModule of any class but the two that torch makes from a graph alone."""
-    made_from = _made_from(module)
-    if made_from not in (GraphModule, _LazyGraphModule):
+    cls = made_from(module)
+    if cls not in (GraphModule, _LazyGraphModule) and not is_unlifted_class(cls):
         raise Refused.because(
-            f"a {made_from.__module__}.{made_from.__qualname__} adds code of its own to a GraphModule; "
+            f"a {cls.__module__}.{cls.__qualname__} adds code of its own to a GraphModule; "
             "save torch.fx.GraphModule(m, m.graph) in place of it"
         )
 
 
-def _made_from(module: GraphModule) -> type:
+def made_from(module: GraphModule) -> type:
     """Return the class that the instance was made from; the innermost one is the instance's own."""
     return next(
         cls for cls in type(module).__mro__ if cls.__qualname__.rpartition(".")[2] != "GraphModuleImpl"
@@ -110,7 +111,7 @@ def encode_graph_module(
     record["graph"] = encode_graph(enc, graph, path + ".graph")
     if graph.owning_module is not module:
         record["owner"] = False
-    if _made_from(module) is _LazyGraphModule:
+    if made_from(module) is _LazyGraphModule:
         record["lazy"] = True
     name = type(module).__name__
     if not _is_class_name(name):
@@ -258,7 +259,9 @@ def _is_class_name(name: Any) -> bool:
 
 def new_graph_module(where: str, record: dict[str, Any]) -> GraphModule:
     """Return a GraphModule that holds nothing yet, not even what `torch.nn.Module` gives it."""
-    base = _LazyGraphModule if record.get("lazy") is True else GraphModule
+    base: type[GraphModule] = _LazyGraphModule if record.get("lazy") is True else GraphModule
+    if "unlifted" in record:
+        base = base_class(where, record["unlifted"])
     module = base.__new__(base)
     name = record.get("class_name", _CLASS_NAME)
     if not _is_class_name(name):

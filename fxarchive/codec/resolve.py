@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from fxarchive.releases import REGISTRARS
 from fxarchive.trust import WRAPPERS, aliases, is_listed, names, ordered_names, wrapped
 
 CORE = (
@@ -91,6 +92,12 @@ def _import(name: str) -> Any:
         if import_quietly(".".join(parts[:cut])):
             return look_up(name)
     return None
+
+
+def import_registrar(namespace: str) -> bool:
+    """Import the module of torch that registers the operators of a namespace; whether there is one and it is here."""
+    module = REGISTRARS.get(namespace)
+    return module is not None and import_quietly(module)
 
 
 def import_quietly(module: str) -> bool:

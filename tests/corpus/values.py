@@ -349,6 +349,19 @@ def shape_environments() -> Any:
     return found
 
 
+def node_sources() -> Any:
+    """Where nodes come from: chains that share their ends, sources of several graphs, and one without a node."""
+    from torch.fx.traceback import NodeSource, NodeSourceAction
+
+    graph, later = fx.symbolic_trace(nn.ReLU()).graph, fx.symbolic_trace(nn.Tanh()).graph
+    x, relu, _ = graph.nodes
+    relu.meta["from_node"] = [NodeSource(x, "first pass", NodeSourceAction.CREATE)]
+    both = [NodeSourceAction.CREATE, NodeSourceAction.REPLACE]
+    for node in later.nodes:
+        node.meta["from_node"] = [NodeSource(relu, "second pass", both), NodeSource(None, "a pass alone")]
+    return fx.GraphModule(nn.Module(), later), later.find_nodes(op="output")[0].meta["from_node"][0]
+
+
 VALUES: tuple[Callable[[], Any], ...] = (
     atoms,
     containers,
@@ -362,6 +375,7 @@ VALUES: tuple[Callable[[], Any], ...] = (
     fake_tensors,
     modules,
     shape_environments,
+    node_sources,
 )
 """What makes the root of an entry."""
 

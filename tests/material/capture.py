@@ -191,7 +191,7 @@ def captured(
             yield Captured(f"{name} {way}" + (f" {number}" if number else ""), module, tuple(inputs))
 
 
-NOT_KEPT_YET = ("desc", "from_node", "partitioner_tag")
+NOT_KEPT_YET = ("desc",)
 """Metadata of other tests."""
 
 

@@ -18,12 +18,14 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fxarchive
-from fxarchive import container, errors, store
+from fxarchive import chain, container, errors, store
 from fxarchive.document import DOCUMENT, FEATURES, empty_document
 from fxarchive.limits import DEFAULT_LIMITS
+from fxarchive.migrations.content import Content
 
+from .. import synthetic
 from ..codec import symbolic_cases
-from ..documents import archive_of
+from ..documents import archive_of, small
 from ..material import archives
 from ..material.models import Point
 from . import Bytes, altered, case, edited, graph, loads, made, operator_graph, put, save, saved
@@ -187,6 +189,38 @@ case(
     release="0.1.0",
 )
 
+# older schemas
+
+
+@case("migration-failed")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    document = small()
+    document["texts"][1] = "lambda x: x"
+    synthetic.install(synthetic.OLDER, patch=monkeypatch)
+    data = synthetic.stream_archive(document)
+    return lambda: fxarchive.loads(data), {
+        "path": "the archive",
+        "item": "strings[1]",
+        "why": "a lambda cannot be kept; give it a name",
+    }
+
+
+@case("loss-not-allowed")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    synthetic.install(synthetic.NEWER, newest=3, patch=monkeypatch)
+    held = Content(3, {"schema": 3, "texts": ["colour: red"]})
+    return lambda: chain.migrate(held, chain.plan(3, 2), allow_loss=False), {
+        "path": "the archive",
+        "loss": "texts[0]: 'colour: red'",
+    }
+
+
+@case("no-migration")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    synthetic.install(patch=monkeypatch)
+    return lambda: fxarchive.loads(synthetic.stream_archive()), {"found": 1, "wanted": 2}
+
+
 # limits
 
 case(
@@ -275,6 +309,7 @@ operator_case(
     "operator-changed",
     put(2, "aten::relu(Tensor self, int old) -> Tensor", None),
     name="aten::relu",
+    reason="the call does not pass old, which its own schema asks for",
     archive="aten::relu(Tensor self, int old) -> Tensor",
     running="aten::relu(Tensor self) -> Tensor",
 )

@@ -8,10 +8,12 @@ and code locations are left out.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
 import sympy
+import torch
 
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fast import shape_env_names as names
@@ -86,7 +88,10 @@ class _Facts:
         record["asserts"] = [
             [
                 None if symbol is None else self._row("deferred_runtime_asserts", symbol),
-                [[self._row("deferred_runtime_asserts", held.expr), str(held.msg)] for held in asserts],
+                [
+                    [self._row("deferred_runtime_asserts", held.expr), message_text(held.msg)]
+                    for held in asserts
+                ],
             ]
             for symbol, asserts in env.deferred_runtime_asserts.items()
         ]
@@ -159,6 +164,16 @@ class _Facts:
 
 
 _NUMBERS = (int, float, bool)
+
+_INSTALLATION = os.path.join(os.path.dirname(os.path.abspath(torch.__file__)), "")
+
+
+def message_text(message: Any) -> str:
+    """Return the message of an assert without the path of this machine's torch.
+
+    Torch writes the place of its own check into it: ``/usr/lib/.../torch/__init__.py:1728``.
+    """
+    return str(message).replace(_INSTALLATION, "torch/")
 
 
 def _ordered(expressions: Iterable[Any]) -> list[Any]:
