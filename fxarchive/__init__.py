@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 from fxarchive._version import __version__
 
 if TYPE_CHECKING:
+    from fxarchive.adoption import AdoptReport, adopt
     from fxarchive.api import SaveReport, dumps, load, loads, save
+    from fxarchive.artefact import Artefact, ArtefactCall, SealedArtefact
     from fxarchive.comparison import Comparison, Difference, compare
     from fxarchive.errors import (
         ArchiveNotFound,
+        BadStream,
         CorruptArchive,
         ExtensionFailed,
         FakeModeConflict,
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
         MigrationFailed,
         MissingDevice,
         MissingOperator,
+        NotAGraphPickler,
         NotAnArchive,
         OldSchemaWarning,
         Problem,
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
         TooLarge,
         TooNew,
         TruncatedArchive,
+        UnboundArtefact,
         UnknownExtension,
         UnsupportedValue,
         UntrustedNames,
@@ -45,13 +50,18 @@ if TYPE_CHECKING:
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
     from fxarchive.orders import UpgradeReport
+    from fxarchive.pickler import GraphPickler
     from fxarchive.qualname import QualifiedName
     from fxarchive.upgrading import downgrade, upgrade
     from fxarchive.verification import VerifyReport, verify
 
 __all__ = [
+    "AdoptReport",
     "ArchiveInfo",
     "ArchiveNotFound",
+    "Artefact",
+    "ArtefactCall",
+    "BadStream",
     "Comparison",
     "CorruptArchive",
     "Difference",
@@ -59,6 +69,7 @@ __all__ = [
     "FakeModeConflict",
     "ForbiddenName",
     "FxArchiveError",
+    "GraphPickler",
     "IncompatibleOperator",
     "InertRecord",
     "InvalidDocument",
@@ -67,22 +78,26 @@ __all__ = [
     "MigrationFailed",
     "MissingDevice",
     "MissingOperator",
+    "NotAGraphPickler",
     "NotAnArchive",
     "OldSchemaWarning",
     "Problem",
     "QualifiedName",
     "ReplayFailed",
     "SaveReport",
+    "SealedArtefact",
     "StoreError",
     "TooLarge",
     "TooNew",
     "TruncatedArchive",
+    "UnboundArtefact",
     "UnknownExtension",
     "UnsupportedValue",
     "UntrustedNames",
     "UpgradeReport",
     "VerifyReport",
     "__version__",
+    "adopt",
     "compare",
     "downgrade",
     "dumps",
@@ -97,6 +112,10 @@ __all__ = [
 ]
 
 _MODULES = {
+    "adoption": (
+        "AdoptReport",
+        "adopt",
+    ),
     "api": (
         "SaveReport",
         "dumps",
@@ -109,6 +128,11 @@ _MODULES = {
         "Difference",
         "compare",
     ),
+    "artefact": (
+        "Artefact",
+        "ArtefactCall",
+        "SealedArtefact",
+    ),
     "inspection": (
         "ArchiveInfo",
         "inspect",
@@ -119,6 +143,7 @@ _MODULES = {
     ),
     "inert": ("InertRecord",),
     "limits": ("Limits",),
+    "pickler": ("GraphPickler",),
     "orders": ("UpgradeReport",),
     "qualname": ("QualifiedName",),
     "upgrading": (

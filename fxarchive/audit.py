@@ -13,13 +13,16 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from fxarchive.document import (
+    ARTEFACTS,
     EXPORTED_PROGRAMS,
     EXTENSIONS,
     FACTS,
     NODE_SOURCES,
     OPS,
+    RECORDS,
     SOURCE_COLUMNS,
     SYMBOLIC_SHAPES,
+    TRACING_CONTEXTS,
     Document,
     empty_document,
 )
@@ -27,6 +30,7 @@ from fxarchive.errors import CorruptArchive, ForbiddenName, InvalidDocument, Unt
 from fxarchive.extensions import is_tag
 from fxarchive.program_audit import check_guards, check_programs
 from fxarchive.source_names import check_path, keyword_names
+from fxarchive.tables import CONTAINERS, parts
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
@@ -37,6 +41,9 @@ FEATURE_KEYS = {
     EXPORTED_PROGRAMS: "programs",
     FACTS: "facts",
     EXTENSIONS: "extensions",
+    RECORDS: "records",
+    ARTEFACTS: "artefacts",
+    TRACING_CONTEXTS: "contexts",
 }
 """Feature flag -> the table that a document has only with it."""
 
@@ -46,12 +53,23 @@ _GRAPH_KEYS = {
     "keys": list, "layouts": list, "layout": list, "columns": list, "codegen": list, "tracer": list,
 }  # fmt: skip
 _ALL_GRAPH_KEYS = {*_GRAPH_KEYS, "input_sources"}
-_TARGET_LENGTHS = {"operator": 4, "packet": 3, "higher_order": 3, "function": 2, "class": 2}
-_OP = {op: number for number, op in enumerate(OPS)}
-_FORBIDDEN = frozenset(keyword.kwlist)
 _PLAIN_PATHS = re.compile(r"\w+(?:[.\n]\w+)*", re.ASCII)
 _PATHS = frozenset({"get_attr", "call_module", "output"})
 """Opcodes whose target is a path."""
+_TARGET_LENGTHS = {
+    "operator": 4,
+    "packet": 3,
+    "higher_order": 3,
+    "function": 2,
+    "class": 2,
+    "artefact": 2,
+    "named_operator": 3,
+}
+_OP = {op: number for number, op in enumerate(OPS)}
+_FORBIDDEN = frozenset(keyword.kwlist)
+_UNPRINTABLE = frozenset({"record", "standard", "artefact", "tracing_context", "shared", "value"})
+"""Tags that no argument and no type of a node has: fx writes what ``repr`` of it says into source, and ``repr`` of an
+instance is code of its class. A writer gives containers in arguments no identity, so they need no reference."""
 
 
 def audit(document: Document, *, trust: Collection[str] | None, features: Iterable[str] = ()) -> None:
@@ -88,7 +106,7 @@ def audit(document: Document, *, trust: Collection[str] | None, features: Iterab
 
 
 def audit_sections(document: Any, sizes: Mapping[str, int], content: str) -> None:
-    """Check that each section of an archive holds what one storage says, and that none is left over.
+    """Check that each section of an archive holds what one storage or artefact says, and that none is left over.
 
     Args:
         document: of the current schema; whoever calls this turns what does not fit it into one error.
@@ -97,13 +115,15 @@ def audit_sections(document: Any, sizes: Mapping[str, int], content: str) -> Non
 
     Raises:
         CorruptArchive: a storage names a section that is not there.
-        InvalidDocument: a section belongs to no storage, to two, or has another size.
+        InvalidDocument: a section belongs to nothing, to two, or has another size.
 
     >>> document = {"storages": [{"section": "storages/0", "size": 8}]}
     >>> audit_sections(document, {"document": 900, "storages/0": 8}, "document")
     """
     used = {content}
-    for row, record in enumerate(document["storages"]):
+    stored = [(f"storages[{row}]", record) for row, record in enumerate(document["storages"])]
+    stored += [(f"artefacts[{row}]", record) for row, record in enumerate(document.get("artefacts", ()))]
+    for where, record in stored:
         name = record.get("section")
         if name is None:
             continue
@@ -111,13 +131,13 @@ def audit_sections(document: Any, sizes: Mapping[str, int], content: str) -> Non
             raise CorruptArchive("the index", f"there is no section {name!r:.80}")
         if name in used or sizes[name] != record["size"]:
             raise InvalidDocument(
-                f"storages[{row}]",
+                where,
                 f"section {name!r:.80} is not its own, or has another size than {record['size']}",
             )
         used.add(name)
     unused = sizes.keys() - used
     if unused:
-        raise InvalidDocument("the index", f"no storage refers to the section {min(unused)!r:.80}")
+        raise InvalidDocument("the index", f"nothing refers to the section {min(unused)!r:.80}")
 
 
 def _check_tables(document: Any, features: Iterable[str]) -> None:
@@ -217,6 +237,7 @@ def _check_graph(document: Document, where: str, graph: Any) -> None:
     _check_node_targets(document, where, graph)
     for pattern in graph["patterns"]:
         _check_pattern(where, pattern)
+    _check_printed(where, graph["types"][1:])
     _check_attribute_reads(document, where, graph)
     _check_codegen(document, where, graph["codegen"])
     if "input_sources" in graph:
@@ -289,6 +310,21 @@ def _check_pattern(where: str, pattern: Any) -> None:
         if type(name) is not str:
             raise InvalidDocument(where, "a keyword of a call pattern is not a string")
         check_identifier(f"{where}, a keyword argument,", name)
+    _check_printed(where, [pattern[0], pattern[1][1::2]])
+
+
+def _check_printed(where: str, groups: list[Any]) -> None:
+    """Check that nothing among arguments or types of nodes is of a kind that must not be printed."""
+    stack = [value for group in groups for value in group]
+    while stack:
+        value = stack.pop()
+        if type(value) is not list or not value:
+            continue
+        tag = value[0] if type(value[0]) is str else ""
+        if tag in _UNPRINTABLE:
+            raise InvalidDocument(where, f"a {tag} cannot be an argument or a type of a node")
+        # what is no container of a known form is searched whole
+        stack.extend(parts(value) if tag in CONTAINERS else value)
 
 
 def _check_attribute_reads(document: Document, where: str, graph: Any) -> None:

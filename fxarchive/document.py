@@ -50,6 +50,9 @@ MIN_READER = 2
 SYMBOLIC_SHAPES = "symbolic-shapes"
 """Feature flag of archives with symbolic sizes, expressions and shape environments."""
 
+OPERATORS_BY_NAME = "operators-by-name"
+"""Feature flag of archives with operators whose schema nobody recorded (adopted streams)."""
+
 EXPORTED_PROGRAMS = "exported-programs"
 """Feature flag of archives with ExportedPrograms, or with what their ``module()`` returns."""
 
@@ -62,7 +65,28 @@ FACTS = "torch-facts"
 EXTENSIONS = "extensions"
 """Feature flag of archives with values that a program registered under tags of its own."""
 
-FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES, NODE_SOURCES, EXPORTED_PROGRAMS, FACTS, EXTENSIONS})
+RECORDS = "records"
+"""Feature flag of archives with instances of classes of the user, or values of the standard library."""
+
+ARTEFACTS = "artefacts"
+"""Feature flag of archives with compiled artefacts."""
+
+TRACING_CONTEXTS = "tracing-contexts"
+"""Feature flag of archives with a `torch._guards.TracingContext`."""
+
+FEATURES: frozenset[str] = frozenset(
+    {
+        SYMBOLIC_SHAPES,
+        NODE_SOURCES,
+        EXPORTED_PROGRAMS,
+        FACTS,
+        EXTENSIONS,
+        RECORDS,
+        ARTEFACTS,
+        TRACING_CONTEXTS,
+        OPERATORS_BY_NAME,
+    }
+)
 """Feature flags that this release understands."""
 
 DOCUMENT = "document"
@@ -102,6 +126,12 @@ VALUE_TAGS = frozenset(
         "program", "export",
         # where a node comes from; records of torch; registered values (a feature flag each)
         "node_source", "fact", "extension",
+        # instances of classes, values of the standard library (a feature flag)
+        "record", "standard",
+        # compiled artefacts (a feature flag)
+        "artefact",
+        # tracing contexts (a feature flag)
+        "tracing_context",
         # a place in a call pattern that takes the next operand
         "hole",
     }

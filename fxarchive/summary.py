@@ -28,6 +28,9 @@ MOST_CALLS = 16
 MOST_PORTS = 8
 """How much of what is called, and of what goes in and out, the header repeats (see `summarise`)."""
 
+MOST_ARTEFACTS = 64
+"""How many artefacts the header repeats."""
+
 MOST_TEXT = 120
 """Characters of one input or output that the header repeats."""
 
@@ -55,6 +58,15 @@ class Weight:
     names: tuple[str, ...]
     example: bool
     """Whether only the example inputs and outputs hold it."""
+
+
+@dataclass(frozen=True)
+class ArtefactInfo:
+    """A compiled artefact: bytes that `load` gives out only if its kind is in ``trust=``."""
+
+    kind: str
+    size: int
+    """Bytes."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +104,14 @@ class Contents:
     """Namespaces of the operators that are called: ``aten``, ``prims``, ..."""
     imports: tuple[str, ...] = ()
     """Modules to import before loading: they register operators or define what trust names."""
+    artefacts: tuple[ArtefactInfo, ...] = ()
+    """Every compiled artefact, in the order of the document."""
     examples: bool = False
     """Whether example inputs and their outputs are stored."""
 
+
+OPERATORS = ("operator", "named_operator", "packet")
+"""Kinds of rows of `targets` that name an operator and the module that registers it."""
 
 COUNTS = (
     "nodes", "graphs", "modules", "parameters", "buffers", "tensors", "storages", "weight_bytes",
@@ -139,6 +156,7 @@ def describe(document: Any) -> Contents:
             trust=trust,
             namespaces=namespaces(document),
             imports=imports(document, trust),
+            artefacts=artefacts_of(document),
             examples=document["examples"] is not None,
         )
 
@@ -165,6 +183,7 @@ def summarise(document: Any) -> dict[str, Any]:
         "outputs": _briefly(contents.outputs),
         "trust": list(contents.trust),
         "imports": list(contents.imports),
+        "artefacts": [[artefact.kind, artefact.size] for artefact in contents.artefacts[:MOST_ARTEFACTS]],
         "examples": contents.examples,
     }
 
@@ -294,7 +313,7 @@ def storages_of(document: Any, value: Value) -> list[int]:
 def example_storages(document: Any) -> set[int]:
     """Return the storages of the tensors among the example inputs and outputs, those of programs too."""
     found: set[int] = set()
-    seen: set[int] = set()
+    seen: set[Any] = set()
     stack = [document["examples"]]
     for program in document.get("programs", ()):
         stack += [program["examples"], program.get("leaves")]
@@ -308,6 +327,10 @@ def example_storages(document: Any) -> set[int]:
                 stack.append(entry(document, "shared", value[1]))
         elif value[0] == "tensor":
             found.update(storages_of(document, value))
+        elif value[0] == "record":
+            if ("record", value[1]) not in seen:
+                seen.add(("record", value[1]))
+                stack.extend(entry(document, "records", value[1])[1][1::2])
         else:
             stack.extend(parts(value))
     return found
@@ -322,18 +345,21 @@ def names_to_trust(document: Any) -> tuple[str, ...]:
     return tuple(sorted({name for kind, name in named if not is_listed(kind, name)}))
 
 
+def artefacts_of(document: Any) -> tuple[ArtefactInfo, ...]:
+    """Return the compiled artefacts of the document."""
+    return tuple(
+        [ArtefactInfo(escaped(record["kind"]), record["size"]) for record in document.get("artefacts", ())]
+    )
+
+
 def namespaces(document: Any) -> tuple[str, ...]:
     """Return the namespaces of the operators in `targets`, sorted."""
-    found = {
-        record[1].partition("::")[0] for record in document["targets"] if record[0] in ("operator", "packet")
-    }
+    found = {record[1].partition("::")[0] for record in document["targets"] if record[0] in OPERATORS}
     return tuple(sorted(map(escaped, found)))
 
 
 def imports(document: Any, trust: tuple[str, ...]) -> tuple[str, ...]:
     """Return the modules that register operators, and those that the names in ``trust`` are in, sorted."""
-    found = {
-        record[-1] for record in document["targets"] if record[0] in ("operator", "packet") and record[-1]
-    }
+    found = {record[-1] for record in document["targets"] if record[0] in OPERATORS and record[-1]}
     found |= {name.rpartition(".")[0] for name in trust if "." in name}
     return tuple(sorted(found))

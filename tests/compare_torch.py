@@ -14,10 +14,13 @@ import numpy
 import sympy
 import torch
 from torch import fx, nn
+from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.utils._pytree import TreeSpec
+
+from fxarchive import ArtefactCall
 
 try:
     from torch.fx.traceback import NodeSource
@@ -266,9 +269,12 @@ def _found_by_target(
 ) -> None:
     """`Graph.find_nodes` answers from a table beside the list; it must know the same nodes."""
     at, other_at = ({node: i for i, node in enumerate(nodes)} for nodes in (mine, others))
+    targets = {node.target: other.target for node, other in zip(mine, others, strict=False)}
     for op, target in dict.fromkeys((node.op, node.target) for node in mine):
         wanted = {"op": op, "target": target} if op == "call_function" else {"op": op}
         x = [at.get(node) for node in left.find_nodes(**wanted)]
+        if isinstance(target, ArtefactCall):  # an object of each load
+            wanted["target"] = targets[target]
         y = [other_at.get(node) for node in right.find_nodes(**wanted)]
         c.equal(f"{path}.find_nodes({op}, {target})", x, y)
 
@@ -453,6 +459,30 @@ BY_IDENTITY = (
     *(torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator),
 )
 BY_EQUALITY = (torch.device, type(torch.per_tensor_affine))
+_CONTEXT = (
+    "loc_in_frame", "aot_graph_name", "params_flat", "params_flat_unwrap_subclasses",
+    "params_unwrapped_to_flat_index", "output_strides", "force_unspec_int_unbacked_size_like",
+)  # fmt: skip
+"""Attributes of a tracing context that say what was traced; the others belong to the process that traced it."""
+
+
+def _context(c: Any, path: str, left: TracingContext, right: TracingContext) -> None:
+    c.push(
+        f"{path}.module_context.nn_modules", left.module_context.nn_modules, right.module_context.nn_modules
+    )
+    c.equal(f"{path} has a fake_mode", left.fake_mode is not None, right.fake_mode is not None)
+    frames = [
+        [
+            (f.filename, f.lineno, f.name, getattr(f, "_line", None), f.locals)
+            for f in context.frame_summary_stack
+        ]
+        for context in (left, right)
+    ]
+    c.push(f"{path}.frame_summary_stack", *frames)
+    for name in _CONTEXT:
+        c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+
+
 COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
     FakeTensor: _fake_tensor,
     torch.Tensor: _tensor,
@@ -471,6 +501,7 @@ COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
     traceback.FrameSummary: _frame,
     functools.partial: _partial,
     nn.Module: _module,
+    TracingContext: _context,
     torch.Generator: _generator,
     numpy.ndarray: _array,
     numpy.generic: _array,

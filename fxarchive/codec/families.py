@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from fxarchive.codec import (
+    artefacts,
     columns,
+    contexts,
     extensions,
     facts,
     fakes,
@@ -16,7 +18,9 @@ from fxarchive.codec import (
     operators,
     programs,
     provenance,
+    records,
     signatures,
+    standard,
     symbols,
     tensors,
     treespecs,
@@ -44,8 +48,12 @@ FAMILIES = (
     modules,
     signatures,
     programs,
+    artefacts,
+    contexts,
+    standard,
+    records,
 )
-"""In the order in which their predicates are tried."""
+"""In the order in which their predicates are tried; that of `records` is for what nobody else takes."""
 
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {
     k: v for family in FAMILIES for k, v in family.ENCODE.items()

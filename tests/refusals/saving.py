@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 import typing
 import weakref
+import zoneinfo
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -118,8 +120,59 @@ def captured_by_vmap() -> Any:
     return caught
 
 
+class Reduces:
+    def __reduce__(self) -> Any:
+        return (Reduces, ())
+
+
+class Shadowed:
+    def method(self) -> None:
+        pass
+
+
+def shadowed() -> Any:
+    made = Shadowed()
+    vars(made)["method"] = 1
+    return made
+
+
+def with_an_instance() -> Any:
+    module = fx.symbolic_trace(nn.ReLU())
+    x, relu, _ = module.graph.nodes
+    relu.args = (x, Shadowed())
+    return module
+
+
+def compiled() -> Any:
+    from torch._inductor.output_code import OutputCode
+
+    class OwnCode(OutputCode):
+        pass
+
+    OwnCode.__qualname__ = "OwnCode"
+    return [OwnCode.__new__(OwnCode)]
+
+
 THIS, PATH = __name__, f"{type(Path()).__module__}.{type(Path()).__qualname__}"
-unsupported("value", lambda: {"file": Path("x")}, "['file']", kind=PATH)
+unsupported("value", lambda: {"file": object()}, "['file']", kind="builtins.object")
+unsupported("own-pickling", lambda: [Reduces()], "[0]", kind=f"{THIS}.Reduces", method="Reduces.__reduce__")
+unsupported("field-over-method", lambda: [shadowed()], "[0].method", member="Shadowed.method")
+unsupported("instance-as-argument", with_an_instance, "graph.relu.args[1]", cls="Shadowed")
+unsupported("time-zone", lambda: [datetime.time(1, tzinfo=zoneinfo.ZoneInfo("UTC"))], "[0]", cls="ZoneInfo")
+unsupported("compiled", compiled, "[0]", kind=f"{THIS}.OwnCode")
+unsupported("sealed-artefact", lambda: [fxarchive.SealedArtefact("kernel", 3, {})], "[0]", kind="'kernel'")
+case(
+    "filtered-operator",
+    lambda folder: fxarchive.GraphPickler.dumps([torch.ops.prims.add.default]),
+    path="[0]",
+    name="torch.ops.prims.add.default",
+)
+case(
+    "raw-node",
+    lambda folder: fxarchive.GraphPickler.dumps([next(iter(graph().graph.nodes))]),
+    path="[0]",
+    node="input_1",
+)
 unsupported("nested-value", deep, "[0]" * 128)
 unsupported("nested-tree-spec", lambda: [torch.utils._pytree.tree_flatten(deep())[1]], "[0]")
 unsupported("lambda", lambda: [lambda: 1], "[0]")
@@ -189,9 +242,9 @@ unsupported("erased-node", erased, "[1]", node="output")
 unsupported("order-of-nodes", out_of_order, "graph._0.args[0]", node="input_1")
 unsupported(
     "metadata",
-    edited_graph(lambda m: next(iter(m.graph.nodes)).meta.update(file=Path("x"))),
+    edited_graph(lambda m: next(iter(m.graph.nodes)).meta.update(file=object())),
     "graph.input_1.meta['file']",
-    kind=PATH,
+    kind="builtins.object",
 )
 
 
@@ -301,3 +354,7 @@ loading("unregistered", 1, None, package="mylib")
 loading("newer-extension", 2, raising, package="mylib")
 loading("extension-decoder", 1, raising)
 case("user-metadata", save(lambda: [1], metadata={"file": Path("x")}), kind=PATH)
+case("artefact-kind", lambda folder: fxarchive.Artefact("two words", b""))
+case("artefact-kind-type", lambda folder: fxarchive.Artefact(1, b""))  # type: ignore[arg-type]
+case("artefact-data", lambda folder: fxarchive.Artefact("kernel", "text"))  # type: ignore[arg-type]
+case("artefact-info", lambda folder: fxarchive.Artefact("kernel", b"", {"x": object()}))
