@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from fxarchive._version import __version__
 
 if TYPE_CHECKING:
+    from fxarchive.adoption import AdoptReport, adopt
     from fxarchive.api import SaveReport, dumps, load, loads, save
     from fxarchive.artefact import Artefact, ArtefactCall, SealedArtefact
     from fxarchive.comparison import Comparison, Difference, compare
     from fxarchive.errors import (
         ArchiveNotFound,
+        BadStream,
         CorruptArchive,
         ExtensionFailed,
         FakeModeConflict,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         MigrationFailed,
         MissingDevice,
         MissingOperator,
+        NotAGraphPickler,
         NotAnArchive,
         OldSchemaWarning,
         Problem,
@@ -53,10 +56,12 @@ if TYPE_CHECKING:
     from fxarchive.verification import VerifyReport, verify
 
 __all__ = [
+    "AdoptReport",
     "ArchiveInfo",
     "ArchiveNotFound",
     "Artefact",
     "ArtefactCall",
+    "BadStream",
     "Comparison",
     "CorruptArchive",
     "Difference",
@@ -73,6 +78,7 @@ __all__ = [
     "MigrationFailed",
     "MissingDevice",
     "MissingOperator",
+    "NotAGraphPickler",
     "NotAnArchive",
     "OldSchemaWarning",
     "Problem",
@@ -91,6 +97,7 @@ __all__ = [
     "UpgradeReport",
     "VerifyReport",
     "__version__",
+    "adopt",
     "compare",
     "downgrade",
     "dumps",
@@ -105,6 +112,10 @@ __all__ = [
 ]
 
 _MODULES = {
+    "adoption": (
+        "AdoptReport",
+        "adopt",
+    ),
     "api": (
         "SaveReport",
         "dumps",

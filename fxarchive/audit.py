@@ -56,7 +56,15 @@ _ALL_GRAPH_KEYS = {*_GRAPH_KEYS, "input_sources"}
 _PLAIN_PATHS = re.compile(r"\w+(?:[.\n]\w+)*", re.ASCII)
 _PATHS = frozenset({"get_attr", "call_module", "output"})
 """Opcodes whose target is a path."""
-_TARGET_LENGTHS = {"operator": 4, "packet": 3, "higher_order": 3, "function": 2, "class": 2, "artefact": 2}
+_TARGET_LENGTHS = {
+    "operator": 4,
+    "packet": 3,
+    "higher_order": 3,
+    "function": 2,
+    "class": 2,
+    "artefact": 2,
+    "named_operator": 3,
+}
 _OP = {op: number for number, op in enumerate(OPS)}
 _FORBIDDEN = frozenset(keyword.kwlist)
 _UNPRINTABLE = frozenset({"record", "standard", "artefact", "tracing_context", "shared", "value"})

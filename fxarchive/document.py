@@ -50,6 +50,9 @@ MIN_READER = 2
 SYMBOLIC_SHAPES = "symbolic-shapes"
 """Feature flag of archives with symbolic sizes, expressions and shape environments."""
 
+OPERATORS_BY_NAME = "operators-by-name"
+"""Feature flag of archives with operators whose schema nobody recorded (adopted streams)."""
+
 EXPORTED_PROGRAMS = "exported-programs"
 """Feature flag of archives with ExportedPrograms, or with what their ``module()`` returns."""
 
@@ -81,6 +84,7 @@ FEATURES: frozenset[str] = frozenset(
         RECORDS,
         ARTEFACTS,
         TRACING_CONTEXTS,
+        OPERATORS_BY_NAME,
     }
 )
 """Feature flags that this release understands."""

@@ -224,6 +224,25 @@ class FakeModeConflict(FxArchiveError):
         self.reason = reason
 
 
+class BadStream(FxArchiveError):
+    """A stream to adopt is no pickle that can be read, or a broken one. Attributes: `where`, `reason` (str)."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where[:1].upper()}{where[1:]} cannot be read: {reason}; get a good copy of it.")
+        self.where, self.reason = where, reason
+
+
+class NotAGraphPickler(FxArchiveError):
+    """A stream to adopt is a pickle, but not one of torch's GraphPickler. Attributes: `reason` (str)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The stream is not one that torch's GraphPickler wrote: {reason}; adopt only such streams, and save "
+            "anything else with fxarchive.save."
+        )
+        self.reason = reason
+
+
 class MigrationFailed(FxArchiveError):
     """A migration cannot take the content of an older archive; the file is as it was.
 

@@ -82,7 +82,7 @@ def printed_name(kind: str, name: str) -> str:
     >>> printed_name("operator", "aten::relu"), printed_name("higher_order", "cond")
     ('aten.relu.default', 'higher_order.cond')
     """
-    if kind == "operator":
+    if kind in ("operator", "named_operator"):
         dotted = name.replace("::", ".")
         return dotted if "." in name else f"{dotted}.default"
     if kind == "packet":

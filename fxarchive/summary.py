@@ -110,6 +110,9 @@ class Contents:
     """Whether example inputs and their outputs are stored."""
 
 
+OPERATORS = ("operator", "named_operator", "packet")
+"""Kinds of rows of `targets` that name an operator and the module that registers it."""
+
 COUNTS = (
     "nodes", "graphs", "modules", "parameters", "buffers", "tensors", "storages", "weight_bytes",
     "fake_tensors", "operators",
@@ -351,16 +354,12 @@ def artefacts_of(document: Any) -> tuple[ArtefactInfo, ...]:
 
 def namespaces(document: Any) -> tuple[str, ...]:
     """Return the namespaces of the operators in `targets`, sorted."""
-    found = {
-        record[1].partition("::")[0] for record in document["targets"] if record[0] in ("operator", "packet")
-    }
+    found = {record[1].partition("::")[0] for record in document["targets"] if record[0] in OPERATORS}
     return tuple(sorted(map(escaped, found)))
 
 
 def imports(document: Any, trust: tuple[str, ...]) -> tuple[str, ...]:
     """Return the modules that register operators, and those that the names in ``trust`` are in, sorted."""
-    found = {
-        record[-1] for record in document["targets"] if record[0] in ("operator", "packet") and record[-1]
-    }
+    found = {record[-1] for record in document["targets"] if record[0] in OPERATORS and record[-1]}
     found |= {name.rpartition(".")[0] for name in trust if "." in name}
     return tuple(sorted(found))

@@ -247,6 +247,11 @@ def _resolve_operator(trust: frozenset[str], record: list[Any]) -> OpOverload:
     return operator
 
 
+def _resolve_named_operator(trust: frozenset[str], record: list[Any]) -> OpOverload:
+    """An operator whose schema nobody recorded: the running one of that name."""
+    return _operator(record[1], record[2])
+
+
 def _operator(name: str, module: str | None) -> OpOverload:
     qualified, _, overload = name.partition(".")
     operator = getattr(_packet(qualified, module), overload or "default", None)
@@ -316,6 +321,7 @@ def _listed_class(name: str) -> Any:
 
 _RESOLVE: dict[str, Callable[[frozenset[str], list[Any]], Any]] = {
     "operator": _resolve_operator,
+    "named_operator": _resolve_named_operator,
     "packet": _resolve_packet,
     "higher_order": _resolve_higher_order,
     "function": _resolve_function,

@@ -117,7 +117,8 @@ def problems(root: Path = HOME) -> list[str]:
         if name in listed:
             found.append(f"{name} is listed twice")
         listed[name] = expected
-    files = {path.relative_to(root).as_posix(): path for path in sorted(root.glob("schema-*/*/*"))}
+    paths = [*root.glob("schema-*/*/*"), *root.glob("broken/*.fxa")]
+    files = {path.relative_to(root).as_posix(): path for path in sorted(paths)}
     found += [f"{name} is gone" for name in listed if name not in files]
     found += [f"{name} is not in {MANIFEST}" for name in files if name not in listed]
     found += [
