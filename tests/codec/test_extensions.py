@@ -100,7 +100,7 @@ def test_values_in_values() -> None:
 def test_a_subclass_is_not_registered() -> None:
     register()
     with pytest.raises(
-        UnsupportedValue, match="Stamp cannot be kept: .* or say how to keep it with fxarchive.register"
+        UnsupportedValue, match=r"Stamp cannot be kept: .* say how to keep it with fxarchive\.register"
     ):
         fxarchive.dumps([Stamp()])
 
