@@ -16,6 +16,7 @@ from fxarchive.document import (
     EXPORTED_PROGRAMS,
     NODE_SOURCES,
     OPS,
+    SCRIPT_OBJECTS,
     SOURCE_COLUMNS,
     SYMBOLIC_SHAPES,
     TENSOR_SUBCLASSES,
@@ -32,6 +33,7 @@ FEATURE_KEYS = {
     NODE_SOURCES: "sources",
     EXPORTED_PROGRAMS: "programs",
     TENSOR_SUBCLASSES: "subclasses",
+    SCRIPT_OBJECTS: "script_objects",
 }
 """Feature flag -> the table that a document has only with it."""
 

@@ -53,6 +53,9 @@ SYMBOLIC_SHAPES = "symbolic-shapes"
 PARTIAL_FUNCTIONS = "partial-functions"
 """Feature flag of archives with functools.partial."""
 
+SCRIPT_OBJECTS = "script-objects"
+"""Feature flag of archives with objects of TorchBind classes, and with the fakes of such objects."""
+
 TENSOR_SUBCLASSES = "tensor-subclasses"
 """Feature flag of archives with tensors around tensors, and with nested integers."""
 
@@ -63,7 +66,7 @@ NODE_SOURCES = "node-sources"
 """Feature flag of archives that say which earlier nodes their nodes were made from (``from_node``)."""
 
 FEATURES: frozenset[str] = frozenset(
-    {SYMBOLIC_SHAPES, NODE_SOURCES, EXPORTED_PROGRAMS, PARTIAL_FUNCTIONS, TENSOR_SUBCLASSES}
+    {SYMBOLIC_SHAPES, NODE_SOURCES, EXPORTED_PROGRAMS, PARTIAL_FUNCTIONS, TENSOR_SUBCLASSES, SCRIPT_OBJECTS}
 )
 """Feature flags that this release understands."""
 
@@ -102,6 +105,8 @@ VALUE_TAGS = frozenset(
         "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key",
         # functools.partial (a feature flag)
         "partial",
+        # objects of TorchBind classes (a feature flag)
+        "script_object",
         # tensor subclasses (a feature flag)
         "subclass", "nested_int", "dim_range",
         # exported programs (a feature flag)

@@ -19,7 +19,19 @@ from fxarchive.document import Column, Value
 from fxarchive.errors import Problem
 
 REFERENCES = frozenset(
-    {"text", "fake", "tensor", "shared", "target", "name", "module", "graph", "node_source", "subclass"}
+    {
+        "text",
+        "fake",
+        "tensor",
+        "shared",
+        "target",
+        "name",
+        "module",
+        "graph",
+        "node_source",
+        "subclass",
+        "script_object",
+    }
 )
 """Tags with one payload that refers to a row or is short; such values are not interned again."""
 

@@ -22,7 +22,7 @@ _CONSTANT_TAGS = frozenset(
         "qscheme", "name", "target", "enum", "symint", "symfloat", "symbool", "expression", "value_range", "path_key",
         # values that are one object wherever they stand
         "fake", "tensor", "shared", "module", "graph", "node", "shape_env", "node_source",
-        "subclass", "nested_int", "dim_range",
+        "subclass", "script_object", "nested_int", "dim_range",
     }
 )  # fmt: skip
 _NESTING_TAGS = frozenset({"tuple", "size", "frozenset", "slice", "ilist"})
