@@ -68,7 +68,17 @@ WORKLOADS = (
         (PICKLER, PICKLER_ZSTD, OURS),
         (OURS,),
     ),
+    Workload(
+        "chain5k-symbolic",
+        "a deep decoder under make_fx with symbolic shapes, a FakeTensor or a symbol on every node",
+        (PICKLER, PICKLER_ZSTD, OURS),
+        (OURS,),
+    ),
 )
+
+
+UPGRADE = "upgrade"
+"""What ``--only`` takes for the upgrade of archives, which has no peers but the disk."""
 
 
 def named(name: str) -> Workload:

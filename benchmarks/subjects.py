@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import fx
 from torch.export import ExportedProgram
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from tests.material.models import GPT, ResNet, chain
 
@@ -67,11 +68,10 @@ def _plain(program: ExportedProgram) -> fx.GraphModule:
     """Return the program as a GraphModule that takes the inputs of the model and holds its weights.
 
     `ExportedProgram.module` gives such a module, but with a check of its inputs and with hooks, which
-    GraphPickler cannot keep. ``from_node`` goes too: release 0.1 of fxarchive refuses it.
+    GraphPickler cannot keep.
     """
     module: Any = program.module()
     for node in list(module.graph.nodes):
-        node.meta.pop("from_node", None)
         if node.op == "call_module" and node.target == "_guards_fn":
             module.graph.erase_node(node)
     return fx.GraphModule(module, module.graph)
@@ -85,12 +85,26 @@ def _chain(*, fake_meta: bool) -> Callable[[bool], Subject]:
     return build_chain
 
 
+def _symbolic_chain(quick: bool) -> Subject:
+    """A deep decoder as the dispatcher sees it, its batch and its length symbols; the weights are inputs."""
+    model = GPT(2 if quick else 53, 32, 4, 100, 64).eval()
+    weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+    def run(weights: dict[str, torch.Tensor], tokens: torch.Tensor) -> Any:
+        return torch.func.functional_call(model, weights, (tokens,))
+
+    with torch.no_grad():
+        module = make_fx(run, tracing_mode="symbolic")(weights, torch.randint(0, 100, (3, 17)))
+    return Subject(module, None)
+
+
 _BUILDERS: dict[str, Callable[[bool], Subject]] = {
     "resnet": _resnet,
     "gpt2": _gpt2,
     "gpt2-graph": _gpt2_graph,
     "chain100k": _chain(fake_meta=False),
     "chain100k-fake": _chain(fake_meta=True),
+    "chain5k-symbolic": _symbolic_chain,
 }
 
 

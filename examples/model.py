@@ -88,7 +88,6 @@ def capture(model: nn.Module, inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     """Return the model as one flat graph of torch operators, with its weights and with shapes on every node."""
     module: Any = torch.export.export(model, inputs, strict=False).module()
     for node in list(module.graph.nodes):
-        node.meta.pop("from_node", None)  # which node of an earlier graph it came from: not kept by 0.1
         if node.op == "call_module" and node.target == "_guards_fn":
             module.graph.erase_node(node)  # a check of the inputs that torch.export adds as Python code
     return fx.GraphModule(module, module.graph)

@@ -9,6 +9,7 @@ import ctypes
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
@@ -19,14 +20,16 @@ from fxarchive.audit import audit
 from fxarchive.collection import collection_paused
 from fxarchive.container import Archive, Header, NewSection, Writer
 from fxarchive.document import DOCUMENT, FEATURES, MIN_READER, SCHEMA
-from fxarchive.errors import Problem
+from fxarchive.errors import OldSchemaWarning, Problem
 from fxarchive.limits import DEFAULT_LIMITS, KIB, Limits
-from fxarchive.reading import read_document
+from fxarchive.reading import read_current
 from fxarchive.summary import summarise
 
 if TYPE_CHECKING:
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from fxarchive.codec import Encoded
 
 Target: TypeAlias = str | os.PathLike[str] | BinaryIO
 
@@ -66,13 +69,14 @@ def save(
     """Write ``obj`` to one archive, whole or not at all.
 
     Args:
-        obj: a `torch.fx.GraphModule`, or any tree of supported values (dicts, lists, tensors, ...) that holds some.
+        obj: a `torch.fx.GraphModule`, a `torch.export.ExportedProgram`, or any tree of supported values (dicts,
+            lists, tensors, ...) that holds some.
         path: a path, an open binary file (written forward only), or an fsspec URL such as ``memory://g.fxa``.
         metadata: plain values of your own, shown by `inspect`; keys are strings.
         example_inputs: a tuple of positional arguments or a mapping of keyword arguments. They are stored with
             the outputs that a copy of ``obj`` computes from them now, so that ``verify(path, run=True)`` can
-            replay it; ``obj`` and the inputs stay as they are. Not with ``weights="omit"``, which leaves nothing
-            to replay.
+            replay it; ``obj`` and the inputs stay as they are. An ExportedProgram also takes the pair of both, as
+            in ``program.example_inputs``. Not with ``weights="omit"``, which leaves nothing to replay.
         weights: "raw" so that loading maps them, "zstd" for a smaller file, "omit" for the structure alone.
         on_unsupported: "drop" leaves out metadata that cannot be kept and reports it; anything else that cannot
             be kept is an error in both cases.
@@ -106,12 +110,36 @@ def save(
     from fxarchive import codec
     from fxarchive.codec import arguments
     from fxarchive.codec.replay import examples_of
-    from fxarchive.codec.storages import chunks
 
     examples = examples_of(obj, example_inputs)
     encoded = codec.encode(
         obj, examples=examples, omit_weights=weights == "omit", drop=on_unsupported == "drop"
     )
+    return write_encoded(
+        encoded, path, root=arguments.kind_of(obj), metadata=metadata, compress=weights == "zstd"
+    )
+
+
+def write_encoded(
+    encoded: Encoded,
+    path: Target,
+    *,
+    root: str,
+    metadata: Mapping[str, Any] | None = None,
+    compress: bool = False,
+) -> SaveReport:
+    """Write what `codec.encode` made of an object; see `save`.
+
+    Args:
+        encoded: the document and the bytes beside it.
+        path: where to.
+        root: kind of the object.
+        metadata: plain values of the user.
+        compress: whether weights are compressed.
+    """
+    from fxarchive.codec import arguments
+    from fxarchive.codec.storages import chunks
+
     audit(encoded.document, trust=None, features=encoded.features)
     payload = wire.dumps(packing.pack(encoded.document))
     summary = summarise(encoded.document)
@@ -122,7 +150,7 @@ def save(
         min_reader=MIN_READER,
         features=tuple(sorted(encoded.features)),
         writer=Writer(__version__, arguments.torch_release(), _python()),
-        root=arguments.kind_of(obj),
+        root=root,
         summary=summary,
         metadata=dict(metadata or {}),
     )
@@ -130,7 +158,9 @@ def save(
     def sections() -> Iterator[NewSection]:
         yield NewSection(DOCUMENT, "zstd", len(payload), [payload])
         for name, storage in encoded.storages.items():
-            yield NewSection(name, "zstd" if weights == "zstd" else "raw", storage.nbytes(), chunks(storage))
+            yield NewSection(name, "zstd" if compress else "raw", storage.nbytes(), chunks(storage))
+        for name, data in encoded.extras.items():
+            yield NewSection(name, "zstd", len(data), [data])
 
     with store.write_atomic(path) as stream:
         written = container.write(stream, header, sections())
@@ -160,8 +190,8 @@ def load(
             a weight never changes the file.
         verify: "graph" checks everything but large weights against its digest; "all" checks them too.
         state_dict: weights for an archive that was saved with ``weights="omit"``, by their names in the root
-            module. The tensors are used as they are, without a copy; weights that were tied stay tied, and one
-            of their names is enough.
+            module or program. The tensors are used as they are, without a copy; weights that were tied stay
+            tied, and one of their names is enough.
         limits: bounds on what the file may ask for.
 
     Returns:
@@ -171,6 +201,7 @@ def load(
         ArchiveNotFound, StoreError: the path cannot be read.
         NotAnArchive, TruncatedArchive, CorruptArchive, TooLarge, TooNew: the file is not whole, or not for
         this release.
+        MigrationFailed: the file is of an older schema, and a migration cannot take what it holds.
         ForbiddenName, UntrustedNames: the file asks for what it may not have.
         MissingOperator, IncompatibleOperator: the running torch lacks what the graph calls.
         MissingDevice: tensors belong on a device that this machine lacks; pass ``device=``.
@@ -192,6 +223,8 @@ def load(
         options |= {"device": arguments.device_of(device), "fake_mode": arguments.mode_of(fake_mode)}
     with store.open_read(path) as file:
         archive = container.open_archive(file, schema=SCHEMA, features=FEATURES, limits=limits)
+        if archive.header.schema < SCHEMA:
+            _warn_of(archive.header.schema)
         with collection_paused():
             obj = decode_archive(archive, mmap=mmap, verify_all=verify == "all", limits=limits, **options)
     if state_dict is not None:
@@ -215,14 +248,15 @@ def decode_archive(
     """Return what an open archive holds; with ``examples`` a pair of it and of its example inputs and outputs."""
     if verify_all:
         archive.check_all()
-    document = read_document(archive, limits)
-    audit(document, trust=trust, features=archive.header.features)
+    content = read_current(archive, limits)
+    document = content.document
+    audit(document, trust=trust, features=content.features)
 
     from fxarchive import codec
 
     return codec.decode(
         document,
-        _Sections(archive, mmap),
+        _Sections(archive, mmap, content.sections),
         trust=trust,
         device=device,
         fake_mode=fake_mode,
@@ -287,13 +321,22 @@ def loads(
 
 
 class _Sections:
-    """The bytes of storages: mapped where that is possible and wanted, else copied."""
+    """The bytes of storages: mapped where that is possible and wanted, else copied.
 
-    def __init__(self, archive: Archive, mmap: bool) -> None:
+    What a migration took out of an older document stands beside the sections of the archive.
+    """
+
+    def __init__(self, archive: Archive, mmap: bool, migrated: Mapping[str, bytes]) -> None:
         self._archive = archive
         self._mmap = mmap
+        self._migrated = migrated
 
     def writable(self, name: str) -> memoryview:
+        held = self._migrated.get(name)
+        if held is not None:
+            buffer = _aligned(len(held))
+            buffer[:] = held
+            return buffer
         section = self._archive.section(name)
         mapped = self._archive.map(name) if self._mmap else None
         if mapped is not None and not mapped.readonly:
@@ -304,12 +347,33 @@ class _Sections:
         self._archive.read_into(name, buffer)
         return buffer
 
+    def read(self, name: str) -> bytes:
+        return self._migrated[name] if name in self._migrated else self._archive.read(name)
+
 
 def _aligned(size: int) -> memoryview:
     """Return zeroed memory that tensors can use where it is: torch wants a multiple of 64 as its address."""
     memory = bytearray(size + ALIGNMENT - 1)
     start = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % ALIGNMENT
     return memoryview(memory)[start : start + size]
+
+
+def _warn_of(schema: int) -> None:
+    """Say how to upgrade the file: Python shows it once for each line of a program that loads old archives."""
+    warnings.warn(
+        f"This archive is of schema {schema} and was brought to {SCHEMA} in memory, as at each load; run "
+        "`fxarchive upgrade` on the file, or on the folder of many, to do that once.",
+        OldSchemaWarning,
+        stacklevel=_outside(),
+    )
+
+
+def _outside() -> int:
+    """Return the ``stacklevel`` of the first caller that is not this module."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _python() -> str:

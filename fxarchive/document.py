@@ -19,14 +19,22 @@ History
 
 How to change the schema
 ------------------------
-A released schema is frozen.
+A released schema is frozen: `spec/schema-2.json` describes its shape, and a test compares it with this module.
 
 1. A new kind of value, of table or of column: give it a feature flag (`FEATURES`), let the encoder add the
    flag only to archives that use it, describe it in `spec/schema-2.md`, add corpus files. Old readers refuse
-   by the flag's name.
-2. A change of what exists: raise `SCHEMA`, write `migrations/schema_N_to_M.py` with ``upgrade`` and
-   ``downgrade``, a page `spec/schema-M.md`, corpus files of the new schema, a line in the history above and
-   in CHANGELOG.
+   by the flag's name. The release freezes it: ``python tools/describe_schema.py RELEASE``.
+2. A change of what exists is a new schema:
+
+   a. Raise `SCHEMA` and `MIN_READER`, and write the line in the history above and in CHANGELOG.
+   b. Write `migrations/schema_N_to_M.py`: a docstring whose first line says what the step does (it is shown to
+      users), ``SOURCE``, ``upgrade`` and ``downgrade``, pure functions on a `migrations.content.Content`
+      that give the same result every time. They raise `UnsupportedValue` with every item that they
+      cannot take and what to do about it, and put into ``notes`` what they leave out or cannot know: what a
+      ``downgrade`` notes is a loss that the user must allow. Add it to ``migrations.STEPS``.
+   c. Write `spec/schema-M.md`, and `spec/schema-M.json` with the tool above. The old pages stay as they are.
+   d. Corpus files of the old schema must load, be upgraded to what a save gives now, and come back from
+      ``downgrade(upgrade(x))`` as they were; add files of the new one.
 """
 
 from __future__ import annotations
@@ -42,11 +50,65 @@ MIN_READER = 2
 SYMBOLIC_SHAPES = "symbolic-shapes"
 """Feature flag of archives with symbolic sizes, expressions and shape environments."""
 
-FEATURES: frozenset[str] = frozenset({SYMBOLIC_SHAPES})
+OPERATORS_BY_NAME = "operators-by-name"
+"""Feature flag of archives with operators whose schema nobody recorded (adopted streams)."""
+
+PARTIAL_FUNCTIONS = "partial-functions"
+"""Feature flag of archives with functools.partial."""
+
+SCRIPT_OBJECTS = "script-objects"
+"""Feature flag of archives with objects of TorchBind classes, and with the fakes of such objects."""
+
+TENSOR_SUBCLASSES = "tensor-subclasses"
+"""Feature flag of archives with tensors around tensors, and with nested integers."""
+
+EXPORTED_PROGRAMS = "exported-programs"
+"""Feature flag of archives with ExportedPrograms, or with what their ``module()`` returns."""
+
+NODE_SOURCES = "node-sources"
+"""Feature flag of archives that say which earlier nodes their nodes were made from (``from_node``)."""
+
+FACTS = "torch-facts"
+"""Feature flag of archives with small records of torch: descriptors, sources, reasons, annotations."""
+
+EXTENSIONS = "extensions"
+"""Feature flag of archives with values that a program registered under tags of its own."""
+
+RECORDS = "records"
+"""Feature flag of archives with instances of classes of the user, or values of the standard library."""
+
+ARTEFACTS = "artefacts"
+"""Feature flag of archives with compiled artefacts."""
+
+TRACING_CONTEXTS = "tracing-contexts"
+"""Feature flag of archives with a `torch._guards.TracingContext`."""
+
+FEATURES: frozenset[str] = frozenset(
+    {
+        SYMBOLIC_SHAPES,
+        NODE_SOURCES,
+        EXPORTED_PROGRAMS,
+        FACTS,
+        EXTENSIONS,
+        RECORDS,
+        ARTEFACTS,
+        TRACING_CONTEXTS,
+        OPERATORS_BY_NAME,
+        PARTIAL_FUNCTIONS,
+        TENSOR_SUBCLASSES,
+        SCRIPT_OBJECTS,
+    }
+)
 """Feature flags that this release understands."""
 
 DOCUMENT = "document"
 """Name of the section that holds the document."""
+
+STREAM = "stream"
+"""Name of the section that holds the stream of an archive of schema 1."""
+
+SOURCE_COLUMNS = ("pass", "action", "graph", "name", "target", "count", "origins")
+"""Columns of the table `sources`, each of row numbers; all but the last have an entry for each row."""
 
 OPS = ("placeholder", "get_attr", "call_function", "call_method", "call_module", "output", "root")
 """Opcodes of fx nodes; a node's opcode is stored as its index here."""
@@ -73,6 +135,22 @@ VALUE_TAGS = frozenset(
         "shared", "value", "text", "target", "tensor", "fake", "module", "graph", "node",
         # symbolic shapes (a feature flag)
         "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key",
+        # functools.partial (a feature flag)
+        "partial",
+        # objects of TorchBind classes (a feature flag)
+        "script_object",
+        # tensor subclasses (a feature flag)
+        "subclass", "nested_int", "dim_range",
+        # exported programs (a feature flag)
+        "program", "export",
+        # where a node comes from; records of torch; registered values (a feature flag each)
+        "node_source", "fact", "extension",
+        # instances of classes, values of the standard library (a feature flag)
+        "record", "standard",
+        # compiled artefacts (a feature flag)
+        "artefact",
+        # tracing contexts (a feature flag)
+        "tracing_context",
         # a place in a call pattern that takes the next operand
         "hole",
     }
@@ -142,6 +220,31 @@ class Module(TypedDict, total=False):
     """``gm.meta`` of a GraphModule."""
     tracer: list[Any]
     """``_tracer_cls`` and ``_tracer_extras``, as in `Graph`; left out when they are those of the graph."""
+    unlifted: list[Any]
+    """What `ExportedProgram.module` put into a GraphModule: ``[hooks before, hooks after, methods]``, each
+    a list of names (feature flag "exported-programs")."""
+    guards: list[Any]
+    """``[paths, guards]`` of a module that checks the inputs of another; such a row has no class and no graph
+    (feature flag "exported-programs")."""
+
+
+class Program(TypedDict, total=False):
+    """A `torch.export.ExportedProgram` (`spec/schema-2-programs.md`); values where not said otherwise."""
+
+    module: int
+    """Row in `modules`: the program's GraphModule."""
+    signature: Value
+    state: Value
+    constants: Value
+    ranges: Value
+    calls: Value
+    """The module call graph."""
+    examples: Value
+    leaves: Value
+    """Leaves of the example inputs where `examples` is their tree spec; left out otherwise."""
+    dialects: list[str]
+    guards: list[str]
+    """Conditions on the inputs, as text; left out by releases that have none."""
 
 
 class Document(TypedDict):
@@ -167,6 +270,15 @@ class Document(TypedDict):
     """Columns of FakeTensors."""
     descriptions: list[list[Any]]
     """Distinct descriptions of FakeTensors: dtype, sizes, strides, ..."""
+
+
+def content_section(schema: int) -> str:
+    """Return the name of the section that holds the content of an archive of ``schema``.
+
+    >>> content_section(1), content_section(2)
+    ('stream', 'document')
+    """
+    return STREAM if schema == 1 else DOCUMENT
 
 
 def empty_document() -> Document:

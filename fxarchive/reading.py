@@ -1,10 +1,12 @@
-"""From an open archive to its document, in memory and in the current schema."""
+"""From an open archive to its content, and to its document, in memory and in the current schema."""
 
 from __future__ import annotations
 
-from fxarchive import packing, upgrade, wire
+from dataclasses import replace
+
+from fxarchive import chain, packing, wire
 from fxarchive.container import Archive
-from fxarchive.document import DOCUMENT, Document
+from fxarchive.document import SCHEMA, Document, content_section
 from fxarchive.errors import InvalidDocument
 from fxarchive.limits import DEFAULT_LIMITS, Limits
 from fxarchive.migrations.content import Content
@@ -21,8 +23,27 @@ def read_document(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Document
         CorruptArchive: the section is missing, altered, or not a document.
         TooLarge: it is over a limit.
         InvalidDocument: header and document disagree on the schema, or no migration leads on from it.
+        MigrationFailed: it is of an older schema, and a step cannot take it.
     """
-    return packing.unpack(upgrade.to_current(read_content(archive, limits)).document)
+    document: Document = read_current(archive, limits).document
+    return document
+
+
+def read_current(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Content:
+    """Return the content of an archive in the current schema, brought up to date in memory if it is older.
+
+    Its features are those to audit it with, and its sections stand beside those of the archive.
+
+    Args and errors as for `read_document`.
+    """
+    content = read_content(archive, limits)
+    if (
+        content.schema > SCHEMA
+    ):  # it was opened, so its `min_reader` says that it can be read as of this schema
+        content = replace(content, schema=SCHEMA, document={**content.document, "schema": SCHEMA})
+    content = chain.to_current(content)
+    check_sections(archive, content)
+    return content
 
 
 def read_content(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Content:
@@ -31,10 +52,25 @@ def read_content(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Content:
     Args and errors as for `read_document`.
     """
     header = archive.header
-    document = wire.loads(archive.read(DOCUMENT), limits)
+    stored = archive.read(content_section(header.schema))
+    features = frozenset(header.features)
+    if header.schema == chain.STREAM_SCHEMA:
+        return Content(header.schema, stored, features, torch=header.writer.torch)
+    document = wire.loads(stored, limits)
     stated = document.get("schema")
     if stated != header.schema:
         raise InvalidDocument(
             "the document", f"it is of schema {stated!r} and its header says {header.schema}"
         )
-    return Content(header.schema, document, frozenset(header.features))
+    return Content(header.schema, packing.unpack(document), features, torch=header.writer.torch)
+
+
+def check_sections(archive: Archive, content: Content) -> None:
+    """Check that no section that a migration took out has the name of one that the archive has.
+
+    Raises:
+        InvalidDocument: one has.
+    """
+    for name in content.sections:
+        if name in archive.sections:
+            raise InvalidDocument(f"section {name!r:.80}", "its content stands in the document too")

@@ -23,6 +23,9 @@ VALUE_KEYS = ("val", "example_value", "tensor_meta")
 GRAPH_MODULE = "torch.fx.graph_module.GraphModule"
 """The class of a module that has a graph; such a row of `modules` names none."""
 
+GUARD_MODULE = "torch.export._unlift.GuardsFn"
+"""The class of a module that checks the inputs of another; such a row names none either."""
+
 LONGEST_PATH = 250
 """Characters of an attribute path; modules can be nested so deep that their paths would fill the memory."""
 
@@ -203,9 +206,12 @@ def parts(value: Value) -> list[Value]:
 
 _PARTS = {
     "tuple": 1, "list": 1, "dict": 1, "set": 1, "frozenset": 1, "ordered": 1, "default": 1, "deque": 1,
-    "size": 1, "ilist": 1, "idict": 1, "slice": 1, "named": 2, "annotation": 2,
+    "size": 1, "ilist": 1, "idict": 1, "slice": 1, "named": 2, "annotation": 2, "export": 2,
 }  # fmt: skip
 """Tag -> where in the tagged value the list of its parts stands; other values have none."""
+
+CONTAINERS = frozenset(_PARTS)
+"""Tags of values that hold others."""
 
 
 def holes(values: list[Value]) -> int:
@@ -243,7 +249,9 @@ def operands_of(graph: Any, number: int, start: int, end: int) -> list[int]:
 def class_name(document: Any, row: Any) -> str:
     """Return the qualified name of the class of a module."""
     module = entry(document, "modules", row)
-    return GRAPH_MODULE if "klass" not in module else str(entry(document, "targets", module["klass"])[1])
+    if "klass" in module:
+        return str(entry(document, "targets", module["klass"])[1])
+    return GUARD_MODULE if "guards" in module else GRAPH_MODULE
 
 
 def members(document: Any, key: str, step: int) -> Iterator[tuple[int, str, Value]]:
@@ -283,3 +291,32 @@ def module_paths(document: Any, start: int | None = None) -> dict[int, str]:
                 found[child] = path if len(path) <= LONGEST_PATH else "..."
                 queue.append(child)
     return found
+
+
+_ROOTS = {
+    "ordered": "OrderedDict", "default": "defaultdict", "ilist": "immutable_list", "idict": "immutable_dict",
+    "size": "Size", "fake": "FakeTensor", "graph": "Graph", "symint": "SymInt", "symfloat": "SymFloat",
+    "symbool": "SymBool", "shape_env": "ShapeEnv", "text": "str",
+}  # fmt: skip
+"""Tag of a root value -> its class, where that is not the tag itself."""
+
+
+def root_kind(document: Any) -> str:
+    """Return the kind of the object at the root: GraphModule, or the name of its class without the module.
+
+    >>> root_kind({"root": ["tuple", []]}), root_kind({"root": 1.5})
+    ('tuple', 'float')
+    """
+    value = resolved(document, document["root"])
+    if type(value) is not list:
+        return type(value).__name__
+    if value[0] == "module":
+        name = class_name(document, value[1])
+    elif value[0] == "named":
+        name = str(entry(document, "targets", value[1])[1])
+    elif value[0] == "tensor":
+        parameter = entry(document, "tensors", value[1]).get("class") == "parameter"
+        name = "Parameter" if parameter else "Tensor"
+    else:
+        name = _ROOTS.get(value[0], str(value[0]))
+    return name.rpartition(".")[2][:100].encode("ascii", "replace").decode()

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, BinaryIO
 
 from fxarchive import container, store
-from fxarchive.audit import audit
+from fxarchive.audit import audit, audit_sections
 from fxarchive.container import Archive
-from fxarchive.document import DOCUMENT, FEATURES, SCHEMA
-from fxarchive.errors import FxArchiveError, InvalidDocument, ReplayFailed
+from fxarchive.document import FEATURES, SCHEMA, content_section
+from fxarchive.errors import FxArchiveError, ReplayFailed
 from fxarchive.limits import DEFAULT_LIMITS, Limits
-from fxarchive.reading import read_document
+from fxarchive.reading import read_current
 from fxarchive.summary import names_to_trust
 from fxarchive.tables import reading
 
@@ -105,30 +105,14 @@ def _check_sections(archive: Archive, facts: dict[str, Any]) -> None:
 
 
 def _check_document(archive: Archive, limits: Limits, facts: dict[str, Any]) -> None:
-    document = read_document(archive, limits)
-    audit(document, trust=None, features=archive.header.features)
+    content = read_current(archive, limits)
+    document = content.document
+    audit(document, trust=None, features=content.features)
     with reading("the document"):
         facts["trust"] = names_to_trust(document)
-        _check_storages(document, archive)
-
-
-def _check_storages(document: Any, archive: Archive) -> None:
-    """Check that each section holds what one storage says, and that nothing is left over."""
-    used = {DOCUMENT}
-    for row, record in enumerate(document["storages"]):
-        name = record.get("section")
-        if name is None:
-            continue
-        section = archive.section(name)
-        if name in used or section.size != record["size"]:
-            raise InvalidDocument(
-                f"storages[{row}]",
-                f"section {name!r:.80} is not its own, or has another size than {record['size']}",
-            )
-        used.add(name)
-    unused = archive.sections.keys() - used
-    if unused:
-        raise InvalidDocument("the index", f"no storage refers to the section {min(unused)!r:.80}")
+        sizes = {name: section.size for name, section in archive.sections.items()}
+        sizes |= {name: len(held) for name, held in content.sections.items()}
+        audit_sections(document, sizes, content_section(archive.header.schema))
 
 
 def _replay(archive: Archive, trust: frozenset[str]) -> int:

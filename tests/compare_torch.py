@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
+import traceback
+import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +14,15 @@ import numpy
 import sympy
 import torch
 from torch import fx, nn
+from torch._guards import TracingContext
+from torch._library.fake_class_registry import FakeScriptObject
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.immutable_collections import immutable_dict, immutable_list
+from torch.nested._internal.nested_int import NestedIntNode
 from torch.utils._pytree import TreeSpec
+
+from fxarchive import ArtefactCall
 
 try:
     from torch.fx.traceback import NodeSource
@@ -31,6 +40,14 @@ DERIVED_OF_GRAPH_MODULES = {
     "_tracer_cls",
     "_tracer_extras",
 }
+HOOKS = {
+    "_forward_pre_hooks": "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs": "_forward_pre_hooks",
+    "_forward_hooks": "_forward_hooks",
+    "_forward_hooks_with_kwargs": "_forward_hooks",
+    "_forward_hooks_always_called": "_forward_hooks",
+}
+"""Where a module keeps hooks that run with its forward, and flags of them: under the keys of which dict."""
 INTERNAL_TO_FAKES = {
     "fake_mode",
     "fake_device",
@@ -40,6 +57,7 @@ INTERNAL_TO_FAKES = {
     "dispatch_keys",
     "real_tensor",
 }
+INTERNAL_TO_WRAPPERS = ("_sym_sizes_capsule", "_sym_strides_capsule", "_metadata_cache")
 COMPRESSED = {
     torch.sparse_csr: ("crow_indices", "col_indices"),
     torch.sparse_bsr: ("crow_indices", "col_indices"),
@@ -69,10 +87,14 @@ def _tensor(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) -
     if not _same_description(c, path, left, right):
         return
     for name in sorted(vars(left).keys() | vars(right).keys()):
-        x, y = vars(left).get(name, ...), vars(right).get(name, ...)
-        c.push(f"{path}.{name}", x, y)
+        if not name.startswith(INTERNAL_TO_WRAPPERS):
+            x, y = vars(left).get(name, ...), vars(right).get(name, ...)
+            c.push(f"{path}.{name}", x, y)
     if left.is_leaf and right.is_leaf:
         c.push(f"{path}.grad", left.grad, right.grad)
+    if _is_wrapped(left) or _is_wrapped(right):
+        _wrapped(c, path, left, right)
+        return
     if left._backward_hooks or right._backward_hooks:
         c.push(f"{path}._backward_hooks", left._backward_hooks, right._backward_hooks)
     if hasattr(left, "__tensor_flatten__"):
@@ -82,6 +104,19 @@ def _tensor(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) -
             c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
         return
     _contents(c, path, left, right)
+
+
+def _is_wrapped(tensor: torch.Tensor) -> bool:
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+
+
+def _wrapped(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) -> None:
+    """Tensors that a torch.func transform wrapped: level, dimension, whether it has ended, what is inside."""
+    functorch = torch._C._functorch
+    if c.equal(f"{path} is wrapped", _is_wrapped(left), _is_wrapped(right)):
+        for name in ("maybe_get_level", "maybe_get_bdim", "is_dead_tensor_wrapper", "is_batchedtensor"):
+            c.equal(f"{path} {name}", getattr(functorch, name)(left), getattr(functorch, name)(right))
+        c.push(f"{path} unwrapped", functorch.get_unwrapped(left), functorch.get_unwrapped(right))
 
 
 def _fake_tensor(c: Comparison, path: str, left: Any, right: Any) -> None:
@@ -175,6 +210,12 @@ def _storage(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) 
 
 def _symbolic(c: Comparison, path: str, left: Any, right: Any) -> None:
     mine, other = left.node, right.node
+    if type(mine) is NestedIntNode:
+        # torch numbers these as they are made; only which are the same counts
+        c.partner("nested integer", path, mine.t_id, other.t_id)
+        c.equal(f"{path}.node.coeff", mine.coeff, other.coeff)
+        return
+    c.equal(f"{path}.node type", type(mine), type(other))
     c.equal(f"{path}.node.expr", str(mine.expr), str(other.expr))
     c.equal(f"{path}.node._expr", sympy.srepr(mine._expr), sympy.srepr(other._expr))
     c.equal(f"{path}.node.pytype", mine.pytype, other.pytype)
@@ -222,7 +263,10 @@ def _node(c: Comparison, path: str, left: fx.Node, right: fx.Node) -> None:
     c.equal(f"{path}.name", left.name, right.name)
     for name in ("target", "type", "args", "kwargs"):
         c.push(f"{path}.{name}", getattr(left, name), getattr(right, name), in_metadata=False)
-    c.push(f"{path}.meta", left.meta, right.meta, in_metadata=True)
+    # Nodes of several graphs of dynamo share one dict of metadata; each node comes back with its own.
+    c.partner("metadata", f"{path}.meta", id(left), id(right.meta))
+    c.equal(f"{path}.meta type", type(left.meta), type(right.meta))
+    c.push(f"{path}.meta", dict(left.meta), dict(right.meta), in_metadata=True)
     c.equal(f"{path}.users", {user.name for user in left.users}, {user.name for user in right.users})
     inputs, other_inputs = left.all_input_nodes, right.all_input_nodes
     c.equal(f"{path}.all_input_nodes", [x.name for x in inputs], [y.name for y in other_inputs])
@@ -254,9 +298,14 @@ def _found_by_target(
 ) -> None:
     """`Graph.find_nodes` answers from a table beside the list; it must know the same nodes."""
     at, other_at = ({node: i for i, node in enumerate(nodes)} for nodes in (mine, others))
+    targets = {node.target: other.target for node, other in zip(mine, others, strict=False)}
     for op, target in dict.fromkeys((node.op, node.target) for node in mine):
+        if type(target).__module__ == "torch._dynamo.utils":
+            continue  # a wrapper of a torch-numpy function, which dynamo makes anew for each call
         wanted = {"op": op, "target": target} if op == "call_function" else {"op": op}
         x = [at.get(node) for node in left.find_nodes(**wanted)]
+        if isinstance(target, ArtefactCall):  # an object of each load
+            wanted["target"] = targets[target]
         y = [other_at.get(node) for node in right.find_nodes(**wanted)]
         c.equal(f"{path}.find_nodes({op}, {target})", x, y)
 
@@ -273,14 +322,56 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if type(value) is list else value
 
 
+def _fields(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """Records of torch by their fields: what they remember beside them (a hash, a printed name) is derived."""
+    for field in dataclasses.fields(left):
+        if field.init:
+            c.push(f"{path}.{field.name}", getattr(left, field.name), getattr(right, field.name))
+
+
+def _graph_argument(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """An argument of a graph, without its examples unless they are symbolic: tensors of the caller are not kept."""
+    for name in ("source", "pass_arg_as_tensor", "fake_tensor", "is_tensor"):
+        c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+    for name, kept in (("_example", isinstance(left._example, SYMBOLIC)), ("example_strong_ref", False)):
+        c.push(f"{path}.{name}", getattr(left, name) if kept else None, getattr(right, name))
+
+
+def _frame(c: Comparison, path: str, left: Any, right: Any) -> None:
+    for name in ("filename", "lineno", "name", "line", "end_lineno", "colno", "end_colno"):
+        c.equal(f"{path}.{name}", getattr(left, name, None) or None, getattr(right, name, None) or None)
+    c.equal(f"{path}.locals", left.locals, right.locals)
+
+
 def _node_source(c: Comparison, path: str, left: Any, right: Any) -> None:
     """Provenance of a node; the graph in it is an address of the process, of which only sameness counts."""
-    for name in ("pass_name", "action", "name", "target", "from_node"):
+    for name in ("pass_name", "name", "target"):
         c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+    for name in ("action", "from_node"):  # sources are values, and so are their lists
+        c.push(f"{path}.{name}", tuple(getattr(left, name)), tuple(getattr(right, name)))
+    c.equal(f"{path} has a node", left.node_info is None, right.node_info is None)
     c.partner("graph_id", f"{path}.graph_id", left.graph_id, right.graph_id)
 
 
+def _operator(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """Passes of torch copy operators into metadata; a copy comes back as the operator that it is a copy of."""
+    is_copy = type(left) is type(right) and str(left) == str(right)
+    if left is not right and not (c.in_metadata and is_copy):
+        c.report(path, left, right)
+
+
 # --- modules ---
+
+
+def _codegen(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """Argument names are values: torch.export shares the list of them with the signature of a program."""
+    mine, others = vars(left), vars(right)
+    for name in [*mine, *(name for name in others if name not in mine)]:
+        x, y = mine.get(name, ...), others.get(name, ...)
+        if name == "pytree_info":
+            c.push(f"{path}.pytree_info", tuple(map(_frozen, x)), tuple(map(_frozen, y)))
+        else:
+            c.push(f"{path}.{name}", x, y)
 
 
 def _module(c: Comparison, path: str, left: nn.Module, right: nn.Module) -> None:
@@ -298,7 +389,64 @@ def _module(c: Comparison, path: str, left: nn.Module, right: nn.Module) -> None
         if name in skipped:
             continue
         in_metadata = name == "meta" and isinstance(left, fx.GraphModule)
-        c.push(f"{path}.{name}", mine.get(name, ...), others.get(name, ...), in_metadata=in_metadata)
+        x, y = mine.get(name, ...), others.get(name, ...)
+        if name in HOOKS:
+            c.push(f"{path}.{name}", _order(mine, name), _order(others, name))
+            _functions(c, f"{path}.{name}", x, y)
+        elif isinstance(x, (types.FunctionType, types.MethodType)) and type(x) is type(y):
+            c.keep(x, y)
+            c.equal(
+                f"{path}.{name} bound",
+                getattr(x, "__self__", left) is left,
+                getattr(y, "__self__", right) is right,
+            )
+            _function(c, f"{path}.{name}", x, y)
+        else:
+            c.push(f"{path}.{name}", x, y, in_metadata=in_metadata)
+
+
+def _order(held: dict[str, Any], name: str) -> list[int]:
+    """The keys of hooks are numbers that a process counts up; what matters is which hook each one names."""
+    keys = list(held[HOOKS[name]])
+    return [keys.index(key) if key in keys else -1 for key in held[name]]
+
+
+def _functions(c: Comparison, path: str, left: dict[int, Any], right: dict[int, Any]) -> None:
+    for i, (x, y) in enumerate(zip(left.values(), right.values(), strict=False)):
+        if callable(x) and callable(y):
+            _function(c, f"{path}[{i}]", x, y)
+        else:
+            c.push(f"{path}[{i}]", x, y)
+
+
+def _function(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """Functions that are made anew are the same if their code is, and what they close over."""
+    x, y = getattr(left, "__func__", left), getattr(right, "__func__", right)
+    if x is y:
+        return
+    if not (isinstance(x, types.FunctionType) and isinstance(y, types.FunctionType)):
+        c.push(path, left, right)
+        return
+    c.equal(f"{path}.__qualname__", x.__qualname__, y.__qualname__)
+    for name in ("co_code", "co_consts", "co_names", "co_freevars"):
+        mine, other = (_codes(getattr(f.__code__, name)) for f in (x, y))
+        c.equal(f"{path}.__code__.{name}", mine, other)
+    cells, others = x.__closure__ or (), y.__closure__ or ()
+    for name, one, two in zip(x.__code__.co_freevars, cells, others, strict=False):
+        mine, other = one.cell_contents, two.cell_contents
+        if isinstance(mine, types.FunctionType):
+            _function(c, f"{path} over {name}", mine, other)
+        elif type(mine).__module__.startswith("torch._dynamo"):
+            c.equal(f"{path} over {name}", type(mine), type(other))
+        else:
+            c.push(f"{path} over {name}", mine, other)
+
+
+def _codes(value: Any) -> Any:
+    """Constants of a function may hold the code of another, whose equality asks for the same lines."""
+    if not isinstance(value, tuple):
+        return value
+    return tuple((item.co_name, item.co_code) if isinstance(item, types.CodeType) else item for item in value)
 
 
 def _generator(c: Comparison, path: str, left: torch.Generator, right: torch.Generator) -> None:
@@ -307,21 +455,62 @@ def _generator(c: Comparison, path: str, left: torch.Generator, right: torch.Gen
     c.equal(f"{path}.initial_seed()", left.initial_seed(), right.initial_seed())
 
 
+def _script_object(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """An object of a TorchBind class is its class and its state; a fake of one is its class."""
+    if isinstance(left, FakeScriptObject):
+        c.equal(f"{path}.script_class_name", left.script_class_name, right.script_class_name)
+    else:
+        c.push(f"{path}.__getstate__()", left.__getstate__(), right.__getstate__())
+
+
 def _array(c: Comparison, path: str, left: Any, right: Any) -> None:
     for name in ("dtype", "shape", "strides"):
         c.equal(f"{path}.{name}", getattr(left, name), getattr(right, name))
     c.equal(f"{path} bytes", left.tobytes(), right.tobytes())
 
 
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+BY_NAME = {"torch._dynamo.variables.builder.GraphArg": _graph_argument}
+"""Classes of modules that take seconds to import."""
 IMMUTABLE = (
-    *(TreeSpec, NodeSource, immutable_list, immutable_dict, sympy.Basic, numpy.generic),
+    *(torch._guards.Source, traceback.FrameSummary, functools.partial),
+    *(
+        TreeSpec,
+        NodeSource,
+        immutable_list,
+        immutable_dict,
+        sympy.Basic,
+        numpy.generic,
+    ),
     *(torch.SymInt, torch.SymFloat, torch.SymBool),
-)
-BY_IDENTITY = (
-    *(torch.dtype, torch.layout, torch.memory_format),
     *(torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator),
 )
+BY_IDENTITY = (torch.dtype, torch.layout, torch.memory_format)
 BY_EQUALITY = (torch.device, type(torch.per_tensor_affine))
+_CONTEXT = (
+    "loc_in_frame", "aot_graph_name", "params_flat", "params_flat_unwrap_subclasses",
+    "params_unwrapped_to_flat_index", "output_strides", "force_unspec_int_unbacked_size_like",
+)  # fmt: skip
+"""Attributes of a tracing context that say what was traced; the others belong to the process that traced it."""
+
+
+def _context(c: Any, path: str, left: TracingContext, right: TracingContext) -> None:
+    c.push(
+        f"{path}.module_context.nn_modules", left.module_context.nn_modules, right.module_context.nn_modules
+    )
+    c.equal(f"{path} has a fake_mode", left.fake_mode is not None, right.fake_mode is not None)
+    frames = [
+        [
+            (f.filename, f.lineno, f.name, getattr(f, "_line", None), f.locals)
+            for f in context.frame_summary_stack
+        ]
+        for context in (left, right)
+    ]
+    c.push(f"{path}.frame_summary_stack", *frames)
+    for name in _CONTEXT:
+        c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+
+
 COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
     FakeTensor: _fake_tensor,
     torch.Tensor: _tensor,
@@ -330,12 +519,21 @@ COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
     torch.SymBool: _symbolic,
     ShapeEnv: _shape_env,
     sympy.Basic: _expression,
+    **dict.fromkeys(
+        (torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator), _operator
+    ),
     fx.Graph: _graph,
     fx.Node: _node_reference,
+    fx.graph.CodeGen: _codegen,
     TreeSpec: _tree_spec,
     NodeSource: _node_source,
+    torch._guards.Source: _fields,
+    traceback.FrameSummary: _frame,
     nn.Module: _module,
+    TracingContext: _context,
     torch.Generator: _generator,
+    torch.ScriptObject: _script_object,
+    FakeScriptObject: _script_object,
     numpy.ndarray: _array,
     numpy.generic: _array,
 }

@@ -98,8 +98,8 @@ def small() -> Any:
     return document
 
 
-def archive_of(document: Any, **header: Any) -> bytes:
-    """Return an archive of ``document``; ``header`` replaces fields of the header."""
+def archive_of(document: Any, payload: Any = None, **header: Any) -> bytes:
+    """Return an archive of ``document``, or of ``payload``, its wire form; ``header`` has fields of the header."""
     fields: dict[str, Any] = {
         "schema": 2,
         "min_reader": 2,
@@ -107,7 +107,7 @@ def archive_of(document: Any, **header: Any) -> bytes:
         "writer": Writer("0.1.0", "2.13.0", "3.11.8"),
         "root": "GraphModule",
     }
-    payload = wire.dumps(packing.pack(document))
+    payload = wire.dumps(packing.pack(document) if payload is None else payload)
     sections = [NewSection("document", "zstd", len(payload), [payload])]
     for record in document["storages"]:
         if "section" in record:

@@ -145,6 +145,22 @@ def test_sections_are_copied_in_stored_form() -> None:
     assert copied == data
 
 
+def test_sections_are_copied_without_hashing_and_checked_afterwards() -> None:
+    data = bytearray(archive_bytes())
+    archive = open_archive(data)
+    assert (
+        archive_bytes(archive.header, [archive.copy_of(n, verified=False) for n in archive.sections]) == data
+    )
+    location = archive.location("storage/0")
+    assert location is not None
+    data[location.offset + 5] ^= 1
+    copied = open_archive(archive_bytes(sections=[archive.copy_of("storage/0", verified=False)]))
+    with pytest.raises(CorruptArchive, match="section 'storage/0': its digest does not match its bytes"):
+        copied.check_all()
+    with pytest.raises(ValueError, match="has a digest of 3 bytes, not 32"):
+        archive_bytes(sections=[NewSection("s", "raw", 1, [b"x"], sha256=b"abc")])
+
+
 def test_altered_bytes_are_noticed_while_they_are_copied() -> None:
     data = bytearray(archive_bytes())
     location = open_archive(data).location("storage/0")

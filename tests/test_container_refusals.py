@@ -145,7 +145,10 @@ def test_without_a_schema_newer_archives_are_opened_for_a_look() -> None:
         check_supported(header, 3, ())
 
 
-KEYS = f"it must be a map with the keys {', '.join(FIELDS)} and no other"
+KEYS = f"it must be a map with the keys {', '.join(FIELDS)}, perhaps history, and no other"
+
+
+CHANGE = {"by": "0.3.0", "from": 1, "notes": ["a note"], "predecessor": bytes(32), "to": 2}
 
 
 CANONICAL = "its msgpack is not in canonical form"
@@ -203,12 +206,49 @@ CANONICAL = "its msgpack is not in canonical form"
         (changed(root="a" * 101), "root must be printable ASCII of 1 to 100 characters"),
         (changed(summary=[]), "summary must be a map"),
         (changed(metadata=None), "metadata must be a map"),
+        (changed(history=[]), "history must be a list that is not empty"),
+        (changed(history={}), "history must be a list that is not empty"),
+        (
+            changed(history=[{**CHANGE, "why": ""}]),
+            "each entry of history must be a map with the keys by, from, notes, predecessor, to and no other",
+        ),
+        (
+            changed(history=[{**CHANGE, "from": 0}]),
+            "from and to in history must be two ints from 1 to 2147483647",
+        ),
+        (
+            changed(history=[{**CHANGE, "from": 2}]),
+            "from and to in history must be two ints from 1 to 2147483647",
+        ),
+        (
+            changed(history=[{**CHANGE, "to": 2.0}]),
+            "from and to in history must be two ints from 1 to 2147483647",
+        ),
+        (
+            changed(history=[{**CHANGE, "by": "é"}]),
+            "by in history must be printable ASCII of at most 100 characters",
+        ),
+        (changed(history=[{**CHANGE, "predecessor": bytes(31)}]), "predecessor in history must be 32 bytes"),
+        (changed(history=[{**CHANGE, "notes": [1]}]), "notes in history must be a list of text"),
+        (
+            changed(history=[CHANGE, CHANGE]),
+            "each entry of history must end where the next one, or the archive, is",
+        ),
+        (
+            changed(history=[{**CHANGE, "to": 3}]),
+            "each entry of history must end where the next one, or the archive, is",
+        ),
     ],
 )
 def test_corrupt_header(data: bytes, reason: str) -> None:
     error = refusal(data)
     assert type(error) is CorruptArchive
     assert (error.where, error.reason) == ("the header", reason)
+
+
+def test_an_archive_with_a_history_is_good() -> None:
+    (change,) = open_archive(changed(history=[CHANGE])).header.history
+    assert change == (1, 2, "0.3.0", "00" * 32, ("a note",))
 
 
 def nested(levels: int) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fxarchive.container import Header, NewSection, Writer, open_archive, write
+from fxarchive.container import Change, Header, NewSection, Writer, open_archive, write
 from fxarchive.errors import FxArchiveError
 
 SPEC = Path(__file__).parent.parent / "spec"
@@ -25,7 +25,15 @@ def expected(path: Path) -> dict[str, Any]:
 
 
 def header(fields: dict[str, Any]) -> Header:
-    return Header(**{**fields, "features": tuple(fields["features"]), "writer": Writer(**fields["writer"])})
+    history = [Change(**{**each, "notes": tuple(each["notes"])}) for each in fields.get("history", ())]
+    return Header(
+        **{
+            **fields,
+            "features": tuple(fields["features"]),
+            "writer": Writer(**fields["writer"]),
+            "history": tuple(history),
+        }
+    )
 
 
 def test_there_are_vectors_and_each_is_a_pair() -> None:

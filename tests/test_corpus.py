@@ -23,16 +23,19 @@ from fxarchive.document import DOCUMENT, FEATURES, MIN_READER, SCHEMA, VALUE_TAG
 
 from .compare import differences
 from .corpus import add, files, numbers, places, values
-from .corpus.entries import ENTRIES, TRUST
+from .corpus.entries import ENTRIES, TRUST, WRITTEN_HERE
 from .corpus.files import Case
 
-CASES = files.cases()
+CASES = [case for case in files.cases() if case.schema > 1]
+"""Entries of documents; those of schema 1 are streams of torch's own, in `tests/test_adopted.py`."""
 RUNNING = torch.__version__.partition("+")[0]
 
-KINDS = frozenset({"operator", "packet", "higher_order", "function", "class"})
+KINDS = frozenset({"operator", "packet", "higher_order", "function", "class", "artefact"})
 """Kinds of rows of `targets` (spec/schema-2.md, section 3)."""
 
-WAIVED: dict[str, str] = {}
+WAIVED: dict[str, str] = {
+    "operators-by-name": "no save writes it, since torch tells every schema; test_adopted has entries",
+}
 """Tags, kinds and feature flags that no entry has, each with the reason."""
 
 OTHER_WHEN_SAVED_AGAIN = {
@@ -139,11 +142,14 @@ def check_load(case: Case) -> None:
         return
     root, examples, archive = opened(case.archive)
     encoded = codec.encode(root, examples=examples)
-    assert files.seen(encoded.document) == case.text.read_text(encoding="utf-8")
+    entry = ENTRIES[case.name]
+    rewritten = not entry.is_for(RUNNING)  # its operator has another form here; its numbers are the same
+    assert rewritten or files.seen(encoded.document) == case.text.read_text(encoding="utf-8")
     if case.release == RUNNING and case.name not in OTHER_WHEN_SAVED_AGAIN:
         assert wire.dumps(packing.pack(encoded.document)) == archive.read(DOCUMENT)
         stored = {name: archive.read(name) for name in archive.sections.keys() - {DOCUMENT}}
-        assert {name: bytes(storage) for name, storage in encoded.storages.items()} == stored
+        storages = {name: bytes(storage) for name, storage in encoded.storages.items()}
+        assert {**storages, **encoded.extras} == stored
     if examples is not None:
         check_numbers(case, root, examples)
 
@@ -173,7 +179,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", WRITTEN_HERE)
 def test_an_entry_that_is_written_now_passes(written: Path, name: str) -> None:
     case = Case(files.archive_path(written, SCHEMA, RUNNING, name))
     check_text(case)
@@ -183,7 +189,7 @@ def test_an_entry_that_is_written_now_passes(written: Path, name: str) -> None:
 def test_a_new_corpus_has_no_problem_and_covers_everything(written: Path) -> None:
     assert files.problems(written) == []
     assert covered(files.cases(written)) | WAIVED.keys() >= VALUE_TAGS | KINDS | FEATURES
-    assert {case.name for case in files.cases(written)} == ENTRIES.keys()
+    assert {case.name for case in files.cases(written)} == WRITTEN_HERE.keys()
 
 
 def test_nothing_is_waived_that_is_there(written: Path) -> None:

@@ -55,11 +55,30 @@ EXAMPLES: list[tuple[FxArchiveError, dict[str, Any]]] = [
         errors.IncompatibleOperator([Problem("mine::f", "it has other arguments")]),
         {"operators": (Problem("mine::f", "it has other arguments"),)},
     ),
+    (errors.UnboundArtefact("mylib.kernel"), {"kind": "mylib.kernel"}),
     (
         errors.MissingDevice("cuda:1", False, "no driver"),
         {"device": "cuda:1", "forced": False, "reason": "no driver"},
     ),
     (errors.ReplayFailed("output[0] differs"), {"reason": "output[0] differs"}),
+    (
+        errors.MigrationFailed(1, 2, [Problem("node 3", "a lambda cannot be kept")], "old.fxa"),
+        {
+            "source": 1,
+            "target": 2,
+            "problems": (Problem("node 3", "a lambda cannot be kept"),),
+            "path": "old.fxa",
+        },
+    ),
+    (
+        errors.LossNotAllowed(3, 2, ["the colour of node 3"], "new.fxa"),
+        {"source": 3, "target": 2, "losses": ("the colour of node 3",), "path": "new.fxa"},
+    ),
+    (
+        errors.BadStream("the stream", "it ends without STOP (byte 9)"),
+        {"where": "the stream", "reason": "it ends without STOP (byte 9)"},
+    ),
+    (errors.NotAGraphPickler("it is a list"), {"reason": "it is a list"}),
     (errors.FakeModeConflict("it has no ShapeEnv"), {"reason": "it has no ShapeEnv"}),
 ]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fxarchive.document import empty_document
 from fxarchive.errors import InvalidDocument
 from fxarchive.notation import MOST_ITEMS, Notation, clipped, escaped
 from fxarchive.tables import reading
@@ -133,3 +134,29 @@ def test_every_name_of_a_value_is_escaped() -> None:
 
 def test_clipped_keeps_what_fits() -> None:
     assert (clipped("abc", 3), clipped("abcd", 3)) == ("abc", "ab…")
+
+
+def test_a_node_source_is_the_name_of_its_node_and_the_pass() -> None:
+    document: Any = empty_document()
+    document["texts"] = ["a pass", "relu\x1b"]
+    document["sources"] = {"pass": [0, 0], "name": [1, 0], "graph": [1, 0]}
+    written = Notation(document).written
+    assert (
+        written(["list", [["node_source", 0], ["node_source", 1]]])
+        == r"[<relu\x1b by a pass>, <nothing by a pass>]"
+    )
+    assert written(["node_source", 7]) == "<node_source>"
+
+
+def test_records_and_registered_values_show_what_they_hold() -> None:
+    document: Any = empty_document()
+    document["facts"] = [
+        ["value", "a.b.Id", ["idx", 1]],
+        ["object", "a.Outer\x1b", ["of", ["fact", 0], "x", ["list", []]]],
+    ]
+    document["extensions"] = [["mylib.Thing", 2, True, ["tuple", [1]]]]
+    written = Notation(document).written
+    assert written(["fact", 1]) == r"Outer\x1b(of=Id(idx=1), x=[])"
+    assert written(["extension", 0]) == "<mylib.Thing 2: (1,)>"
+    document["facts"][0][2] = ["idx", ["fact", 0]]
+    assert "…" in written(["fact", 0])

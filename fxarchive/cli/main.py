@@ -13,7 +13,7 @@ import click
 from fxarchive._version import __version__
 from fxarchive.cli.output import EXIT_CODES
 
-VERBS = ("inspect", "show", "verify")
+VERBS = ("inspect", "show", "verify", "diff", "adopt", "upgrade", "downgrade", "migrations", "compat")
 """Each is a module of this package with a `click.Command` called ``command``."""
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
@@ -41,7 +41,7 @@ class Verbs(click.Group):
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def command() -> None:
-    """Keep torch.fx graphs on disk for years: look into archives and check them.
+    """Keep torch.fx graphs on disk for years: look into archives, check them, bring them up to date.
 
     FILE is a path or an fsspec URL such as s3://bucket/model.fxa.
     """

@@ -88,7 +88,11 @@ def counted(count: int, noun: str) -> str:
 
 def message_of(error: FxArchiveError) -> str:
     """Return what is wrong in one line, without the path."""
-    text = error.reason + "." if isinstance(error, StoreError) else str(error)
+    return one_line(error.reason + "." if isinstance(error, StoreError) else str(error))
+
+
+def one_line(text: str) -> str:
+    """Return the text of an error, and of the list below it, in one line that is safe to print."""
     first, *others = text.split("\n")
     joined = first + (" " + "; ".join([other.strip() for other in others]) + "." if others else "")
     return escaped(joined)
@@ -96,8 +100,13 @@ def message_of(error: FxArchiveError) -> str:
 
 def complain(path: str, error: FxArchiveError) -> None:
     """Write one line about a bad file to stderr."""
+    complain_of(path, message_of(error))
+
+
+def complain_of(path: str, message: str) -> None:
+    """Write what is wrong with a file, in one line, to stderr."""
     sys.stdout.flush()
-    sys.stderr.write(f"fxarchive: {escaped(path)}: {message_of(error)}\n")
+    sys.stderr.write(f"fxarchive: {escaped(path)}: {message}\n")
 
 
 def json_line(value: Any) -> None:

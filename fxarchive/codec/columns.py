@@ -19,7 +19,25 @@ from fxarchive.codec.fakes import decode_fakes
 from fxarchive.document import Column, Value
 from fxarchive.errors import InvalidDocument, Problem
 
-REFERENCES = frozenset({"text", "fake", "tensor", "shared", "target", "name", "module", "graph"})
+REFERENCES = frozenset(
+    {
+        "text",
+        "fake",
+        "tensor",
+        "shared",
+        "target",
+        "name",
+        "module",
+        "graph",
+        "node_source",
+        "fact",
+        "extension",
+        "record",
+        "artefact",
+        "subclass",
+        "script_object",
+    }
+)
 """Tags with one payload that refers to a row or is short; such values are not interned again."""
 
 
@@ -31,11 +49,18 @@ def encode_metadata(enc: Encoder, nodes: list[Any], record: dict[str, Any], row:
     raw: list[list[Any]] = []
     owners: list[list[int]] = []
     leave_out = enc.leave_out
+    keeps = enc.filters.metadata_keys
     for number, node in enumerate(nodes):
         meta = node.meta
-        keys = tuple(meta)
+        keys = tuple(meta) if keeps is None else tuple([key for key in meta if keeps(key)])
         if leave_out:
-            keys = tuple(key for place, key in enumerate(meta) if (row, number, place) not in leave_out)
+            keys = tuple(
+                [
+                    key
+                    for place, key in enumerate(meta)
+                    if (row, number, place) not in leave_out and (keeps is None or keeps(key))
+                ]
+            )
         found = layouts.get(keys)
         if found is None:
             found = layouts[keys] = len(layouts)

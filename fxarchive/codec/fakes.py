@@ -225,6 +225,8 @@ class FakeReader:
         """Row -> owner of its storage, of those that only share one."""
         self.aliases: dict[int, tuple[int, Callable[[Any], Any]]] = {}
         """Row of a description -> bytes that it needs, how to build one over a storage."""
+        self.wrappers: dict[tuple[int, int], fast.Wrap] = {}
+        """Row of a description of symbolic numbers, id of a mode -> how a meta tensor becomes such a FakeTensor."""
         self.storages: dict[int, tuple[int, Any]] = {}
         """Row of an owner -> bytes of its storage, and that."""
 
@@ -255,8 +257,12 @@ class FakeReader:
     def fakes(self, rows: Any) -> list[Any]:
         """Return the FakeTensors of ``rows``."""
         self._rows_of("a column of FakeTensors", rows, len(self.description))
-        if torch.is_inference_mode_enabled() or symbols.has_symbols(self.dec):
+        if symbols.has_symbols(self.dec) and not self.known.keys() >= set(rows):
             with torch.inference_mode(False), symbols.restoring(self.dec):
+                # all that there are, since each time that this context is entered costs
+                self._fakes(rows if self.known else list(range(len(self.description))))
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):
                 return self._fakes(rows)
         return self._fakes(rows)
 
@@ -294,8 +300,12 @@ class FakeReader:
     def _plain(self, row: int) -> Any:
         at = self.description[row]
         make = self.makers.get(at)
-        if make is None:
-            make = self.makers[at] = self._maker(self.describe(at))
+        if make is not None:
+            return make()
+        d = self.describe(at)
+        if d.environment is not None:
+            return self._first_symbolic(at, d)
+        make = self.makers[at] = self._maker(d)
         return make()
 
     def _maker(self, description: Description) -> Callable[[], Any]:
@@ -358,6 +368,22 @@ class FakeReader:
             empty(0, dtype=dtype, device=META).set_(storage, offset, size, stride)
         )
 
+    def _first_symbolic(self, at: int, d: Description) -> Any:
+        """Build the first FakeTensor of a description of symbolic numbers, and settle how the others are made."""
+        mode = self._mode(d)
+        first = descriptions.build(d, mode)
+        on_leaf = d.requires_grad and d.is_leaf
+        bare = None
+        if not (d.sparse or d.flags & descriptions.UNUSUAL):
+            bare = symbols.copier(first, mode, d.size, d.stride, d.offset, on_leaf)
+        if bare is None:
+            self.makers[at] = lambda: descriptions.build(d, mode)
+        elif on_leaf or not d.requires_grad:
+            self.makers[at] = bare
+        else:
+            self.makers[at] = lambda: add_history(bare(), mode)
+        return first
+
     def _special(self, row: int) -> Any:
         """Build one that shares a storage, is a view, or carries more."""
         where = f"fakes[{row}]"
@@ -374,7 +400,7 @@ class FakeReader:
                 storage = owner.untyped_storage()
             except (NotImplementedError, RuntimeError):
                 raise InvalidDocument(where, "it shares the storage of a FakeTensor that has none") from None
-            fake = descriptions.build(description, owner.fake_mode, storage, where)
+            fake = self._sharing(self.description[row], description, storage, owner.fake_mode, where)
         else:
             fake = descriptions.build(description, self._mode(description, extras.get("environment")))
         if "constant" in extras:
@@ -383,6 +409,18 @@ class FakeReader:
             fake.fake_mode.fake_tensor_converter.add_constant_storage_mapping(fake)
         if "grad" in extras or "attributes" in extras:
             self.dec.later(lambda: self._fill(fake, extras, where))
+        return fake
+
+    def _sharing(self, at: int, d: Description, storage: Any, mode: Any, where: str) -> Any:
+        """Build one over the storage of another, the second and later of symbolic numbers by the shortcut."""
+        wrap = self.wrappers.get((at, id(mode)))
+        if wrap is not None and not descriptions.is_beyond(d, storage):
+            return wrap(symbolic_fakes.view_of_known(storage, d.dtype, d.size, d.stride, d.offset))
+        fake = descriptions.build(d, mode, storage, where)
+        if d.environment is not None and d.is_leaf and not (d.sparse or d.flags & descriptions.UNUSUAL):
+            wrap = fast.wrapper(fake, mode, d.requires_grad, {})
+            if wrap is not None:
+                self.wrappers[at, id(mode)] = wrap
         return fake
 
     def _earlier(self, row: int, other: Any, where: str) -> Any:

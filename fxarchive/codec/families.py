@@ -6,12 +6,25 @@ from collections.abc import Callable
 from typing import Any
 
 from fxarchive.codec import (
+    artefacts,
     columns,
+    contexts,
+    extensions,
+    facts,
     fakes,
     graph_modules,
     graphs,
     modules,
+    nested_ints,
     operators,
+    partials,
+    programs,
+    provenance,
+    records,
+    script_objects,
+    signatures,
+    standard,
+    subclasses,
     symbols,
     tensors,
     treespecs,
@@ -23,19 +36,32 @@ from fxarchive.codec.encoder import Encoder
 from fxarchive.document import VALUE_TAGS, Value
 
 FAMILIES = (
+    extensions,
+    facts,
     symbols,
+    nested_ints,
     fakes,
     tensors,
+    subclasses,
     values,
     treespecs,
     operators,
+    script_objects,
+    partials,
     type_hints,
+    provenance,
     graphs,
     columns,
     graph_modules,
     modules,
+    signatures,
+    programs,
+    artefacts,
+    contexts,
+    standard,
+    records,
 )
-"""In the order in which their predicates are tried."""
+"""In the order in which their predicates are tried; that of `records` is for what nobody else takes."""
 
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {
     k: v for family in FAMILIES for k, v in family.ENCODE.items()

@@ -25,6 +25,7 @@ from torch.fx.graph import _PyTreeCodeGen
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.graphs import decode_graph, decode_tracer, encode_graph, encode_tracer
+from fxarchive.codec.unlifted import base_class, is_unlifted_class
 from fxarchive.document import Value
 from fxarchive.errors import InvalidDocument, Problem
 
@@ -32,6 +33,9 @@ MODULE_META = -1
 """Stands in `Encoder.dropped` for the row of a graph, where the metadata is that of the module in the second place."""
 MAX_CLASS_NAME = 1000
 """Characters that the name of a GraphModule's class may have."""
+
+_CALLED = ("_checkpoint_context_fn", "_dynamo_bypassing_wrapper_fn")
+"""Beginnings of the keys of a module's metadata under which higher-order operators find functions to call."""
 
 _SPECS = ("_in_spec", "_out_spec")
 _CLASS_NAME = "GraphModule"
@@ -80,15 +84,15 @@ def kept_names() -> frozenset[str]:
 
 def refuse_subclass(module: GraphModule) -> None:
     """Raise `Refused` for a GraphModule of any class but the two that torch makes from a graph alone."""
-    made_from = _made_from(module)
-    if made_from not in (GraphModule, _LazyGraphModule):
+    cls = made_from(module)
+    if cls not in (GraphModule, _LazyGraphModule) and not is_unlifted_class(cls):
         raise Refused.because(
-            f"a {made_from.__module__}.{made_from.__qualname__} adds code of its own to a GraphModule; "
+            f"a {cls.__module__}.{cls.__qualname__} adds code of its own to a GraphModule; "
             "save torch.fx.GraphModule(m, m.graph) in place of it"
         )
 
 
-def _made_from(module: GraphModule) -> type:
+def made_from(module: GraphModule) -> type:
     """Return the class that the instance was made from; the innermost one is the instance's own."""
     return next(
         cls for cls in type(module).__mro__ if cls.__qualname__.rpartition(".")[2] != "GraphModuleImpl"
@@ -107,7 +111,7 @@ def encode_graph_module(
     record["graph"] = encode_graph(enc, graph, path + ".graph")
     if graph.owning_module is not module:
         record["owner"] = False
-    if _made_from(module) is _LazyGraphModule:
+    if made_from(module) is _LazyGraphModule:
         record["lazy"] = True
     name = type(module).__name__
     if not _is_class_name(name):
@@ -137,7 +141,7 @@ def _encode_meta(enc: Encoder, module: GraphModule, path: str) -> Any:
     Entries are looked at one by one only after the whole was refused: encoding a container twice would make
     it look shared, and what is encoded here is thrown away when something is dropped.
     """
-    meta = vars(module).get("meta", {})
+    meta = _with_functions(vars(module).get("meta", {}))
     row = enc.row("modules", id(module))
     places = (
         []
@@ -158,6 +162,24 @@ def _encode_meta(enc: Encoder, module: GraphModule, path: str) -> Any:
         except Refused as refused:
             enc.dropped[entry] = [Problem(path + at, why) for at, why in refused.below(f".meta[{key!r}]")]
     return None
+
+
+@dataclass(frozen=True)
+class _Function:
+    """A function in metadata that an operator calls, so that its name is not enough."""
+
+    value: Any
+
+
+def _with_functions(meta: Any) -> Any:
+    """Return ``meta`` with the functions in it that operators call marked; itself if it has none."""
+    called = [key for key in meta if isinstance(key, str) and key.startswith(_CALLED)]
+    return meta | {key: _Function(meta[key]) for key in called} if called else meta
+
+
+def _encode_function(enc: Encoder, function: _Function) -> Value:
+    with enc.metadata(inert=False):
+        return enc.value(function.value)
 
 
 def _covered(held: dict[str, Any], graph: Graph, problems: list[Problem]) -> frozenset[str]:
@@ -237,7 +259,9 @@ def _is_class_name(name: Any) -> bool:
 
 def new_graph_module(where: str, record: dict[str, Any]) -> GraphModule:
     """Return a GraphModule that holds nothing yet, not even what `torch.nn.Module` gives it."""
-    base = _LazyGraphModule if record.get("lazy") is True else GraphModule
+    base: type[GraphModule] = _LazyGraphModule if record.get("lazy") is True else GraphModule
+    if "unlifted" in record:
+        base = base_class(where, record["unlifted"])
     module = base.__new__(base)
     name = record.get("class_name", _CLASS_NAME)
     if not _is_class_name(name):
@@ -379,7 +403,7 @@ def _generate_first(deferral: _Deferral, name: str) -> Any:
     return method
 
 
-ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {}
+ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {_Function: _encode_function}
 ENCODE_WHERE: list[tuple[Callable[[Any], bool], Callable[[Encoder, Any], Value]]] = []
 DECODE: dict[str, Callable[[Decoder, Any], Any]] = {}
-"""Empty: a GraphModule is encoded and decoded as the module that it is, by `modules`."""
+"""A GraphModule is encoded and decoded as the module that it is, by `modules`."""

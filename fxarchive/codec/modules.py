@@ -21,8 +21,10 @@ from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.graph_modules import (
     encode_graph_module,
     fill_graph_module,
+    made_from,
     new_graph_module,
 )
+from fxarchive.codec.guard_modules import encode_guards, is_guard_module, new_guards
 from fxarchive.codec.module_rules import (
     COMPILED,
     first_values,
@@ -34,6 +36,7 @@ from fxarchive.codec.module_rules import (
 )
 from fxarchive.codec.operators import decode_class, encode_class
 from fxarchive.codec.tensors import tensor_of_row
+from fxarchive.codec.unlifted import encode_unlifted, is_unlifted_class, put_around
 from fxarchive.document import Module, Value
 from fxarchive.errors import InvalidDocument, Problem
 
@@ -62,7 +65,7 @@ def _row(enc: Encoder, module: torch.nn.Module, path: str) -> int:
     if row is None:
         record: dict[str, Any] = {}
         refuse_class(module)
-        if not isinstance(module, GraphModule):
+        if not (isinstance(module, GraphModule) or is_guard_module(module)):
             record["klass"] = encode_class(enc, type(module))
         row = enc.add("modules", id(module), record)
         enc.keep_alive(module)
@@ -78,8 +81,15 @@ def _fill_record(enc: Encoder, module: torch.nn.Module, path: str, record: dict[
     record["training"] = held.get("training")
     if held.get("_is_full_backward_hook") is not None:
         record["full_backward_hook"] = bool(held["_is_full_backward_hook"])
-    problems += hooks(held, frozenset(lazy_modules.own_hooks(module)))
+    own = frozenset(lazy_modules.own_hooks(module))
     covered = frozenset(first_values())
+    if isinstance(module, GraphModule) and is_unlifted_class(made_from(module)):
+        record["unlifted"], mine, methods = encode_unlifted(enc, module)
+        own, covered = own | mine, covered | methods
+    if is_guard_module(module):
+        record["guards"] = encode_guards(enc, module)
+        covered |= {"forward", "paths", "guards"}
+    problems += hooks(held, own)
     if lazy_modules.waits(module):
         record["waits"] = True
         covered |= set(lazy_modules.HANDLES)
@@ -222,6 +232,10 @@ def _new(dec: Decoder, row: int, record: Any) -> torch.nn.Module:
     module: torch.nn.Module
     if "graph" in record:
         module = new_graph_module(where, record)
+    elif "guards" in record:
+        module = new_guards(where, record["guards"])
+        dec.later(lambda: _fill(dec, module, where, record))
+        return module
     else:
         module = object.__new__(_class_of(dec, where, record.get("klass", -1)))
     vars(module).update(fresh_values())
@@ -265,8 +279,10 @@ def _fill(dec: Decoder, module: torch.nn.Module, where: str, record: dict[str, A
             modules[name] = None if child is None else _module(dec, child)
     if "attributes" in record:
         _fill_attributes(dec, module, where, record)
-    if "graph" in record:
-        fill_graph_module(dec, module, where, record)  # type: ignore[arg-type]
+    if isinstance(module, GraphModule):
+        fill_graph_module(dec, module, where, record)
+        if "unlifted" in record:
+            put_around(module, record["unlifted"])
     if isinstance(module, torch.nn.RNNBase) and "_flat_weights" not in held:
         _fill_rnn(held, where)
     if "waits" in record:

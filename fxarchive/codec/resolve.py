@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from fxarchive.releases import REGISTRARS
 from fxarchive.trust import WRAPPERS, aliases, is_listed, names, ordered_names, wrapped
 
 CORE = (
@@ -55,7 +56,7 @@ def resolve_function(name: str) -> Any:
     if not is_listed("function", name) and not is_listed("class", name):
         raise LookupError("it is not in the shipped list of names")
     for candidate in (name, *aliases().get(name, ())):
-        found = _wrapper(candidate) if candidate.endswith(")") else _import(candidate)
+        found = _wrapper(candidate) if candidate.endswith(")") else imported(candidate)
         if found is not None:
             _resolved[name] = found
             return found
@@ -75,27 +76,54 @@ def _wrapper(name: str) -> Any:
     split = wrapped(name)
     if split is None:
         return None
-    kind, inner = _import(split[0]), _import(split[1])
+    kind, inner = imported(split[0]), imported(split[1])
     if kind is None or inner is None:
         return None
     return kind(split[1].rpartition(".")[2] if split[0] == WRAPPERS[1] else inner)
 
 
-def _import(name: str) -> Any:
+def imported(name: str) -> Any:
     """Return what a listed name says, importing the module that defines it if that is needed."""
     found = look_up(name)
     parts = name.split(".")
     if found is not None or parts[0] not in PACKAGES:
         return found
     for cut in range(len(parts) - 1, 0, -1):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                importlib.import_module(".".join(parts[:cut]))
-        except ImportError:
-            continue
-        return look_up(name)
+        if import_quietly(".".join(parts[:cut])):
+            return look_up(name)
     return None
+
+
+def import_registrar(namespace: str) -> bool:
+    """Import the module of torch that registers the operators of a namespace; whether there is one and it is here."""
+    module = REGISTRARS.get(namespace)
+    return module is not None and import_quietly(module)
+
+
+def import_quietly(module: str) -> bool:
+    """Import a module that a shipped list names, never one that a file names; say whether it is there."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+SCRIPT_CLASSES = "__torch__.torch.classes"
+"""Beginning of the names of TorchBind classes."""
+
+
+def script_class(name: str) -> Any:
+    """Return the TorchBind class that a library registered in this process under ``name``, or None."""
+    parts = name.removeprefix(f"{SCRIPT_CLASSES}.").split(".")
+    if len(parts) != 2 or not all(map(str.isidentifier, parts)):
+        return None
+    try:
+        return getattr(getattr(torch.classes, parts[0]), parts[1])
+    except (RuntimeError, AttributeError):
+        return None
 
 
 def look_up(name: str) -> Any:

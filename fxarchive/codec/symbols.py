@@ -76,6 +76,15 @@ def restoring(dec: Decoder) -> AbstractContextManager[None]:
     return restore.restoring(dec)
 
 
+def copier(
+    first: Any, mode: Any, size: list[Any], stride: list[Any], offset: Any, requires_grad: bool
+) -> Callable[[], Any] | None:
+    """Return a function that makes FakeTensors like ``first``; see `fxarchive.codec.fast.symbolic_fakes`."""
+    from fxarchive.codec.fast import symbolic_fakes
+
+    return symbolic_fakes.copier(first, mode, size, stride, offset, requires_grad)
+
+
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = dict.fromkeys(
     (
         torch.SymInt,

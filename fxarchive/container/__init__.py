@@ -5,6 +5,7 @@ It knows bytes and plain values only: no torch, no pickle, nothing of what the s
 
 from .frames import ALIGNMENT
 from .header import CONTAINER_VERSION, MAGIC, Header, Writer, check_supported, header_extent, read_header
+from .history import Change
 from .index import Section
 from .reader import Archive, open_archive
 from .sources import RangeReader
@@ -15,6 +16,7 @@ __all__ = [
     "CONTAINER_VERSION",
     "MAGIC",
     "Archive",
+    "Change",
     "Header",
     "NewSection",
     "RangeReader",

@@ -18,7 +18,9 @@ from ..errors import (
     UnsupportedValue,
 )
 from ..limits import DEFAULT_LIMITS, Limits
+from . import history
 from .frames import HEADER_FRAME, MAX_SKIPPABLE_CONTENT, SKIPPABLE_HEADER, ZSTD_MAGIC, skippable_header
+from .history import Change
 from .plain import mapping_problems, pack_plain, unpack, unpack_plain
 
 MAGIC = b"\x89FXA\r\n\x1a\n"
@@ -42,6 +44,7 @@ _MAP_OFFSET = SKIPPABLE_HEADER.size + _FIXED.size
 _FRAME_MAGIC = skippable_header(HEADER_FRAME, 0)[:4]
 
 _KEYS = ("features", "metadata", "min_reader", "root", "schema", "summary", "writer")
+_OPTIONAL = "history"
 _WRITER_KEYS = ("fxarchive", "python", "torch")
 _FEATURE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _PRINTABLE = re.compile(r"[ -~]{0,100}")
@@ -69,6 +72,7 @@ class Header:
         root: kind of the object that was saved, printable ASCII of 1 to 100 characters.
         summary: plain values for people who look into the file; never needed to read it.
         metadata: the user's plain values.
+        history: how it came to this schema, if it was not saved in it, oldest first.
     """
 
     schema: int
@@ -78,6 +82,7 @@ class Header:
     root: str
     summary: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    history: tuple[Change, ...] = ()
 
 
 def encode_header(header: Header, limits: Limits = DEFAULT_LIMITS) -> bytes:
@@ -95,7 +100,7 @@ def encode_header(header: Header, limits: Limits = DEFAULT_LIMITS) -> bytes:
     ]
     if problems:
         raise UnsupportedValue(problems)
-    fields = {
+    fields: dict[str, Any] = {
         "features": list(header.features),
         "metadata": header.metadata,
         "min_reader": header.min_reader,
@@ -104,6 +109,8 @@ def encode_header(header: Header, limits: Limits = DEFAULT_LIMITS) -> bytes:
         "summary": header.summary,
         "writer": {name: getattr(header.writer, name) for name in _WRITER_KEYS},
     }
+    if header.history:
+        fields = dict(sorted({**fields, "history": history.packed(header.history)}.items()))
     if broken := _broken_rule(fields):
         raise ValueError(f"the header is not valid: {broken}")
     data = pack_plain(fields, "header", limits)
@@ -182,6 +189,7 @@ def read_header(prefix: bytes, limits: Limits = DEFAULT_LIMITS) -> Header:
         root=fields["root"],
         summary=fields["summary"],
         metadata=fields["metadata"],
+        history=history.unpacked(fields.get("history", [])),
     )
 
 
@@ -202,8 +210,8 @@ def check_supported(header: Header, schema: int, features: Collection[str]) -> N
 
 def _broken_rule(fields: Any) -> str | None:
     """The first rule of the header map that `fields`, a plain value, breaks."""
-    if type(fields) is not dict or tuple(sorted(fields)) != _KEYS:
-        return f"it must be a map with the keys {', '.join(_KEYS)} and no other"
+    if type(fields) is not dict or tuple(sorted(fields.keys() - {_OPTIONAL})) != _KEYS:
+        return f"it must be a map with the keys {', '.join(_KEYS)}, perhaps {_OPTIONAL}, and no other"
     schema, min_reader, features = fields["schema"], fields["min_reader"], fields["features"]
     if type(schema) is not int or not 1 <= schema <= _MAX_SCHEMA:
         return f"schema must be an int from 1 to {_MAX_SCHEMA}"
@@ -224,6 +232,8 @@ def _broken_rule(fields: Any) -> str | None:
     for name in ("summary", "metadata"):
         if type(fields[name]) is not dict:
             return f"{name} must be a map"
+    if _OPTIONAL in fields:
+        return history.broken_rule(fields[_OPTIONAL], schema, _MAX_SCHEMA)
     return None
 
 

@@ -43,6 +43,8 @@ class NewSection(NamedTuple):
         chunks: the content as C-contiguous buffers, in order; they are read once, as they are written.
         stored_size: None, or for chunks that are already in stored form, their bytes in all; a compressed
             section is copied so without being decompressed.
+        sha256: None, or the digest of the stored bytes, for what is copied from another archive: then they are
+            not hashed as they are written, and whoever reads the archive back must `check` it.
     """
 
     name: str
@@ -50,6 +52,7 @@ class NewSection(NamedTuple):
     size: int
     chunks: Iterable[bytes | bytearray | memoryview]
     stored_size: int | None = None
+    sha256: bytes | None = None
 
 
 class Written(NamedTuple):
@@ -96,6 +99,8 @@ def write(
             raise ValueError(problem)
         if section.name in written:
             raise ValueError(f"two sections are named {section.name!r}")
+        if section.sha256 is not None and len(section.sha256) != 32:
+            raise ValueError(f"section {section.name!r} has a digest of {len(section.sha256)} bytes, not 32")
         if section.codec not in CODECS:
             raise ValueError(f"section {section.name!r} has the codec {section.codec!r}, not raw or zstd")
         feed = _Feed(section)
@@ -130,10 +135,33 @@ class _Output:
             rest = rest[done:]
             done = self._stream.write(rest)
 
-    def write_hashed(self, data: bytes | memoryview, digest: hashlib._Hash) -> None:
+    def write_hashed(self, data: bytes | memoryview, digest: _Digest) -> None:
         """Write and hash, one after the other: hashing in a thread beside the write gained nothing."""
         digest.update(data)
         self.write(data)
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes | memoryview, /) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+
+class _Known:
+    """The digest of bytes that were hashed before, in place of one that is computed."""
+
+    def __init__(self, digest: bytes) -> None:
+        self._digest = digest
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Leave the bytes alone."""
+
+    def digest(self) -> bytes:
+        return self._digest
+
+
+def _digest_of(section: NewSection) -> _Digest:
+    return hashlib.sha256() if section.sha256 is None else _Known(section.sha256)
 
 
 class _Feed:
@@ -173,7 +201,7 @@ class _Feed:
 def _write_raw(output: _Output, section: NewSection, feed: _Feed, frame_data_bytes: int) -> Section:
     if section.stored_size not in (None, section.size):
         raise ValueError(f"section {section.name!r} is raw, so its stored size is its size")
-    digest = hashlib.sha256()
+    digest = _digest_of(section)
     extents: list[tuple[int, int]] = []
     remaining = section.size
     while remaining or not extents:
@@ -204,7 +232,7 @@ def _write_zstd(output: _Output, section: NewSection, feed: _Feed) -> Section:
 def _write_stored_zstd(
     output: _Output, section: NewSection, feed: _Feed, stored_size: int, limits: Limits
 ) -> Section:
-    digest = hashlib.sha256()
+    digest = _digest_of(section)
     offset = output.position
     prefix = b"".join(feed.take(min(ZSTD_HEADER_MAX, stored_size)))
     check_zstd_header(prefix, section.name, section.size, limits.window_bytes)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fxarchive.collection import collection_paused
-from fxarchive.document import Document
+from fxarchive.document import SOURCE_COLUMNS, Document
 from fxarchive.errors import InvalidDocument
 from fxarchive.packing.names import pack_names, stems, unpack_names
 from fxarchive.packing.numbers import pack_numbers, unpack_numbers
@@ -38,6 +38,8 @@ def pack(document: Document) -> dict[str, Any]:
             if type(result[table]) is list:  # what is none reaches the reader, who refuses it
                 result[table] = pack_rows(result[table])
         result["fakes"] = _each_of_fakes(document["fakes"], pack_numbers, _are_rows)
+        if "sources" in document:
+            result["sources"] = _each_of_sources(result["sources"], pack_numbers)
         return result
 
 
@@ -54,6 +56,8 @@ def unpack(document: Any) -> Document:
             result[table] = unpack_rows(document[table])
         result["graphs"] = [_unpack_graph(result, graph) for graph in document["graphs"]]
         result["fakes"] = _each_of_fakes(document["fakes"], unpack_numbers, _is_packed)
+        if "sources" in document:
+            result["sources"] = _each_of_sources(document["sources"], unpack_numbers)
     except (TypeError, ValueError, LookupError, AttributeError, StopIteration):
         raise InvalidDocument("the document", "its columns are not those of its schema") from None
     return result  # type: ignore[return-value]
@@ -96,6 +100,10 @@ def _each_of_fakes(fakes: Any, convert: Callable[[Any], Any], fits: Callable[[An
         else:
             found[key] = [convert(part) if fits(part) else part for part in column]
     return found
+
+
+def _each_of_sources(sources: Any, convert: Callable[[Any], Any]) -> dict[str, Any]:
+    return {**sources, **{key: convert(sources[key]) for key in SOURCE_COLUMNS}}
 
 
 def _are_rows(part: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -165,6 +166,18 @@ def test_a_source_comes_back_and_only_a_path_can_be_evaluated(source: str) -> No
     )
     assert restored.name == (source if path else repr(source))
     assert encode(back) == encode(env)
+
+
+def test_messages_of_asserts_do_not_say_where_torch_is_installed() -> None:
+    case = CASES["unbacked"]()
+    message = next(iter(case.env.deferred_runtime_asserts.values()))[0].msg
+    home = os.path.dirname(os.path.abspath(torch.__file__))
+    assert message.startswith(home)
+    back = loaded(case)
+    restored = next(iter(back.env.deferred_runtime_asserts.values()))[0].msg
+    assert restored == "torch" + message.removeprefix(home).replace(os.sep, "/")
+    assert home not in str(encode(case.plain()))
+    assert encode(back.plain()) == encode(case.plain())
 
 
 # what would be forgotten in silence

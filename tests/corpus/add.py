@@ -16,7 +16,7 @@ import torch
 import fxarchive
 from fxarchive.document import SCHEMA
 
-from .entries import ENTRIES, Entry
+from .entries import ENTRIES, WRITTEN_HERE, Entry
 from .files import HOME, append, archive_path, document_of, freeze, seen
 from .places import absolute, make_relative
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     torch.set_num_threads(1)
     code = 0
-    for entry in ENTRIES.values() if options.all else [ENTRIES[name] for name in options.names]:
+    for entry in WRITTEN_HERE.values() if options.all else [ENTRIES[name] for name in options.names]:
         path = archive_path(options.root, SCHEMA, torch.__version__, entry.name)
         if path.exists():
             if not options.all:

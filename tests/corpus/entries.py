@@ -9,10 +9,18 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from ..material import models
-from . import values
+from fxarchive.releases import number_of
 
-TRUST = (f"{models.__name__}.Point", f"{models.__name__}.BufferTracer")
+from ..material import configs, models
+from . import operators, values
+
+TRUST = (
+    f"{models.__name__}.Point",
+    f"{models.__name__}.BufferTracer",
+    *configs.TRUST,
+    "mylib.kernel",
+    "mylib.cache",
+)
 """Names that the archives ask for; they stay where they are, since archives do."""
 
 Built = tuple[Any, tuple[Any, ...] | None]
@@ -26,6 +34,16 @@ class Entry:
     build: Callable[[], Built]
     options: dict[str, Any] = field(default_factory=dict)
     """Of `fxarchive.save`."""
+    first: str | None = None
+    last: str | None = None
+    """The first and the last release of torch that can write it; None for no end."""
+
+    def is_for(self, torch_version: str) -> bool:
+        """Whether that torch can write it."""
+        release = number_of(torch_version)
+        return (self.first is None or number_of(self.first) <= release) and (
+            self.last is None or release <= number_of(self.last)
+        )
 
     def built(self) -> Built:
         """Make the root and its example inputs, the same in every process."""
@@ -71,6 +89,12 @@ ENTRIES = {
         *[Entry(build.__name__, build) for build in values.GRAPHS],
         *[Entry(build.__name__, alone(build)) for build in values.VALUES],
         Entry(omitted.__name__, omitted, {"weights": "omit"}),
+        Entry("accumulated_gradient", operators.accumulated_gradient, last="2.12"),
+        Entry("accumulated_gradient_given", operators.accumulated_gradient_given, first="2.13"),
+        *[Entry(case.name, case, first=case.first, last=case.last) for case in operators.CHANGED],
     )
 }
-"""Every entry that a torch release can write, by name."""
+"""Every entry that some torch release can write, by name."""
+
+WRITTEN_HERE = {name: entry for name, entry in ENTRIES.items() if entry.is_for(torch.__version__)}
+"""Those that the running torch can write."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,12 +19,15 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fxarchive
-from fxarchive import container, errors, store
-from fxarchive.document import DOCUMENT, empty_document
+from fxarchive import adoption, chain, container, errors, store, streams
+from fxarchive.document import DOCUMENT, FEATURES, empty_document
 from fxarchive.limits import DEFAULT_LIMITS
+from fxarchive.migrations.content import Content
+from fxarchive.streams import Bounds
 
+from .. import synthetic
 from ..codec import symbolic_cases
-from ..documents import archive_of
+from ..documents import archive_of, small
 from ..material import archives
 from ..material.models import Point
 from . import Bytes, altered, case, edited, graph, loads, made, operator_graph, put, save, saved
@@ -183,9 +187,67 @@ case(
     "feature-too-new",
     loads(archive_of(empty_document(), features=("time-travel",))),
     found="time-travel",
-    supported="symbolic-shapes",
+    supported=", ".join(sorted(FEATURES)),
     release="0.1.0",
 )
+
+case("stream-of-graph-pickler", lambda folder: fxarchive.GraphPickler.loads(pickle.dumps([1]), None))
+case("artefact-untrusted", lambda folder: fxarchive.SealedArtefact("kernel", 3, {}).data, name="'kernel'")
+case(
+    "artefact-not-bound",
+    lambda folder: fxarchive.ArtefactCall(fxarchive.Artefact("kernel", b""))(),
+    kind="'kernel'",
+)
+# older schemas
+
+
+case("stream-broken", lambda folder: fxarchive.adopt(b"\x80\x04]q", folder / "g.fxa"))
+case("stream-no-pickle", lambda folder: fxarchive.adopt(b"no pickle", folder / "g.fxa"))
+case(
+    "stream-of-others",
+    lambda folder: fxarchive.adopt(b"\x80\x04cposix\nsystem\nX\x02\x00\x00\x00id\x85R.", folder / "g.fxa"),
+)
+case(
+    "stream-of-dill",
+    lambda folder: fxarchive.adopt(b"\x80\x04cdill._dill\n_create_code\n)R.", folder / "g.fxa"),
+)
+case("stream-release", lambda folder: fxarchive.adopt(b"\x80\x04N.", folder / "g.fxa", torch="newest"))
+
+
+@case("stream-too-many-opcodes")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(adoption, "read_stream", lambda data: streams.read(data, bounds=Bounds(opcodes=2)))
+    return lambda: fxarchive.adopt(b"\x80\x04NNN.", folder / "g.fxa"), {"limit": 2, "found": 3}
+
+
+@case("migration-failed")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    document = small()
+    document["texts"][1] = "lambda x: x"
+    synthetic.install(synthetic.OLDER, patch=monkeypatch)
+    data = synthetic.stream_archive(document)
+    return lambda: fxarchive.loads(data), {
+        "path": "the archive",
+        "item": "strings[1]",
+        "why": "a lambda cannot be kept; give it a name",
+    }
+
+
+@case("loss-not-allowed")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    synthetic.install(synthetic.NEWER, newest=3, patch=monkeypatch)
+    held = Content(3, {"schema": 3, "texts": ["colour: red"]})
+    return lambda: chain.migrate(held, chain.plan(3, 2), allow_loss=False), {
+        "path": "the archive",
+        "loss": "texts[0]: 'colour: red'",
+    }
+
+
+@case("no-migration")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    synthetic.install(patch=monkeypatch)
+    return lambda: fxarchive.loads(synthetic.stream_archive()), {"found": 1, "wanted": 2}
+
 
 # limits
 
@@ -256,11 +318,12 @@ operator_case(
     put(1, "mine::f", "mine::f(Tensor x) -> Tensor", None),
     name="mine::f",
 )
+operator_case("higher-order-operator-gone", put(0, "higher_order", "gone", "torch.gone"), name="gone")
 operator_case(
-    "higher-order-operator-gone",
-    put(0, "higher_order", "gone", "torch.gone"),
+    "higher-order-operator-of-another-package",
+    put(0, "higher_order", "gone", "mine.ops"),
     name="gone",
-    module="torch.gone",
+    module="mine.ops",
 )
 operator_case(
     "class-not-imported",
@@ -271,9 +334,17 @@ operator_case(
     module="mine.ops",
 )
 operator_case(
+    "script-class-not-registered",
+    put(0, "class", "__torch__.torch.classes.mine.Queue"),
+    lambda: [Point(1, 2)],
+    ("__torch__.torch.classes.mine.Queue",),
+    name="__torch__.torch.classes.mine.Queue",
+)
+operator_case(
     "operator-changed",
     put(2, "aten::relu(Tensor self, int old) -> Tensor", None),
     name="aten::relu",
+    reason="the call does not pass old, which its own schema asks for",
     archive="aten::relu(Tensor self, int old) -> Tensor",
     running="aten::relu(Tensor self) -> Tensor",
 )

@@ -116,6 +116,18 @@ def meta_tensor(
     return view(storage, dtype, size, stride, offset)
 
 
+def view_of_known(
+    storage: Any, dtype: torch.dtype, size: list[Any], stride: list[Any], offset: Any
+) -> torch.Tensor:
+    """Return a meta tensor over ``storage`` with numbers that torch has taken before.
+
+    `Tensor.set_` computes with each number; `Tensor.as_strided` of a meta tensor takes them as they are.
+    """
+    empty: Any = torch.empty(0, dtype=dtype, device=META)
+    tensor: torch.Tensor = empty.set_(storage, 0, [0], [1]).as_strided(size, stride, offset)
+    return tensor
+
+
 def _is_same(computed: Any, recorded: Any) -> bool:
     """Whether two numbers are written alike, which asks nothing of the environment."""
     if type(computed) is int or type(recorded) is int:

@@ -8,10 +8,12 @@ and code locations are left out.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
 import sympy
+import torch
 
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fast import shape_env_names as names
@@ -55,7 +57,7 @@ class _Facts:
     def put_into(self, record: dict[str, Any]) -> None:
         """Fill ``record``; raise `Refused` with every fact that cannot be kept."""
         env = self.env
-        self._refuse_work_in_progress()
+        self._refuse_what_is_no_fact()
         record["release"] = list(names.RELEASE)
         record["settings"] = names.settings(env)
         record["frozen"] = [bool(env.frozen), bool(env.runtime_asserts_frozen)]
@@ -86,7 +88,10 @@ class _Facts:
         record["asserts"] = [
             [
                 None if symbol is None else self._row("deferred_runtime_asserts", symbol),
-                [[self._row("deferred_runtime_asserts", held.expr), str(held.msg)] for held in asserts],
+                [
+                    [self._row("deferred_runtime_asserts", held.expr), message_text(held.msg)]
+                    for held in asserts
+                ],
             ]
             for symbol, asserts in env.deferred_runtime_asserts.items()
         ]
@@ -109,12 +114,20 @@ class _Facts:
         if self.problems:
             raise Refused(self.problems)
 
-    def _refuse_work_in_progress(self) -> None:
+    def _refuse_what_is_no_fact(self) -> None:
         if names.optional(self.env, "_shape_spec_pending_assumptions", ()):
             self.problems.append(
                 Problem(
                     "",
                     "assumptions of a shapes spec still wait for their symbols; save when tracing has ended",
+                )
+            )
+        if names.optional(self.env, "specializations", ()):
+            self.problems.append(
+                Problem(
+                    ".specializations",
+                    "conditions of mark_dynamic(specialize_on=...) are functions and cannot be kept; "
+                    "clear the ShapeEnv's specializations",
                 )
             )
 
@@ -159,6 +172,16 @@ class _Facts:
 
 
 _NUMBERS = (int, float, bool)
+
+_INSTALLATION = os.path.join(os.path.dirname(os.path.abspath(torch.__file__)), "")
+
+
+def message_text(message: Any) -> str:
+    """Return the message of an assert without the path of this machine's torch.
+
+    Torch writes the place of its own check into it: ``/usr/lib/.../torch/__init__.py:1728``.
+    """
+    return str(message).replace(_INSTALLATION, "torch/")
 
 
 def _ordered(expressions: Iterable[Any]) -> list[Any]:

@@ -19,6 +19,8 @@ _ATTRIBUTE = r"\.(?!__)[A-Za-z_]\w*"
 _READER = r"\.(?:size|stride|storage_offset)\(\)"
 _ITEM = r"\[(?:-?\d+|'[^'\\\n{}]*'|\"[^\"\\\n{}]*\")\]"
 _PLAIN_SOURCE = re.compile(rf"(?!__)[A-Za-z_]\w*(?:{_READER}|{_ATTRIBUTE}|{_ITEM})*", re.ASCII)
+_READ = re.compile(r"\.(?:(size|stride)\(\)\[(\d+)\]|storage_offset\(\))")
+_LAST_STEP = re.compile(rf"(.*?)({_READER}(?:\[\d+\])?|{_ATTRIBUTE}|{_ITEM}|)", re.ASCII)
 """A path of attributes and items to an input; nothing is called but what reads a tensor's metadata."""
 
 
@@ -40,7 +42,33 @@ def source_text(source: Any) -> str:
 
 
 def source_of_text(text: str) -> Any:
-    """Return a dynamo source named by ``text`` if that is a plain path, else by a string literal."""
+    """Return a dynamo source named by ``text`` if that is a plain path, else by a string literal.
+
+    A path of more than a name is a source of its kind over one that is only text: torch.export leaves out
+    guards over symbols whose own source is a `ConstantSource`.
+    """
     from torch._dynamo.source import ConstantSource
 
-    return ConstantSource(text if is_plain_source(text) else repr(text))
+    if not is_plain_source(text):
+        return ConstantSource(repr(text))
+    found = _of_kind(text)
+    return ConstantSource(text) if found is None or names.source_name(found) != text else found
+
+
+def _of_kind(text: str) -> Any:
+    """Return what the last step of a plain path is to dynamo; None for a name alone."""
+    from torch._dynamo import source
+
+    base, step = _LAST_STEP.fullmatch(text).groups()  # type: ignore[union-attr]
+    if not step:
+        return None
+    if base == "L" and step[1] in "'\"":
+        return source.LocalSource(step[2:-2])
+    inner = source.ConstantSource(base)
+    read = _READ.fullmatch(step)
+    if read is not None:
+        kind = source.TensorProperty[(read[1] or "storage_offset").upper()]
+        return source.TensorPropertySource(inner, kind, None if read[2] is None else int(read[2]))
+    if step[0] == ".":
+        return None if step.endswith(")") else source.AttrSource(inner, step[1:])
+    return source.GetItemSource(inner, step[2:-2] if step[1] in "'\"" else int(step[1:-1]))

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fxarchive.container import Header, NewSection, Section, Writer, open_archive, write
+from fxarchive.container import Change, Header, NewSection, Section, Writer, open_archive, write
 from fxarchive.errors import FxArchiveError
 
 HERE = Path(__file__).parent
@@ -30,6 +30,14 @@ RICH = Header(
     {"nodes": 12, "operators": {"aten::add.Tensor": 3, "aten::mm": 1}},
     {"z": [None, True, -1, 18446744073709551615, 0.5], "a": {"é": "雪", "": []}},
 )
+UPGRADED = replace(
+    PLAIN,
+    schema=3,
+    history=(
+        Change(1, 2, "0.3.0", bytes(range(32)).hex(), ("the stream does not say who wrote it",)),
+        Change(2, 3, "0.4.0", bytes(range(32, 64)).hex()),
+    ),
+)
 GRAPH = ("graph", "zstd", b"hello")
 SMALL = ("storage/0", "raw", bytes(range(16)))
 ODD = ("storage/1", "raw", bytes(range(100, 201)))
@@ -41,6 +49,7 @@ GOOD: dict[str, tuple[Header, list[tuple[str, str, bytes]], int]] = {
     "graph": (PLAIN, [GRAPH], 2**32 - 2**16),
     "weights": (PLAIN, [GRAPH, SMALL, ODD, NOTHING], 2**32 - 2**16),
     "spanning": (PLAIN, [ODD, GRAPH], 40),
+    "history": (UPGRADED, [GRAPH], 2**32 - 2**16),
     "rich-header": (RICH, [GRAPH, ("empty", "zstd", b"")], 2**32 - 2**16),
 }
 
@@ -76,6 +85,7 @@ def good(name: str) -> dict[str, Any]:
             "root": header.root,
             "summary": header.summary,
             "metadata": header.metadata,
+            **({"history": [change._asdict() for change in header.history]} if header.history else {}),
         },
         "frame_data_bytes": frame_data_bytes,
         "sections": [described(section, opened.read(section.name)) for section in opened.sections.values()],
@@ -98,6 +108,12 @@ def with_version(data: bytes, version: int) -> bytes:
     return signed(data[:8] + fixed + hashlib.sha256(fixed + data[52:header_end]).digest() + data[52:])
 
 
+def forged(header: Header) -> bytes:
+    """An archive whose history ends at schema 3 and which is of schema 2, with right digests."""
+    data = archive(header, [SMALL, GRAPH], 2**32 - 2**16).replace(b"\xa2to\x02", b"\xa2to\x03")
+    return with_version(data, 1)
+
+
 def refused() -> dict[str, bytes]:
     data = archive(PLAIN, [SMALL, GRAPH], 2**32 - 2**16)
     raw_at, _ = open_archive(data).sections["storage/0"].extents[0]
@@ -118,6 +134,7 @@ def refused() -> dict[str, bytes]:
         "header-altered": data[:100] + b"X" + data[101:],
         "schema-9": archive(newer, [SMALL, GRAPH], 2**32 - 2**16),
         "unknown-feature": archive(flagged, [SMALL, GRAPH], 2**32 - 2**16),
+        "history-broken": forged(replace(PLAIN, history=(Change(1, 2, "0.3.0", "00" * 32),))),
         "index-altered": data.replace(b"\xa3raw\x10", b"\xa3raw\x11"),
         "size-wrong": signed(data.replace(b"\xa3raw\x10", b"\xa3raw\x11")),
         "padding-not-zero": data[: frame_at + 8] + b"\1" + data[frame_at + 9 :],

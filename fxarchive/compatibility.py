@@ -1,0 +1,127 @@
+"""Whether an archive opens under a release of torch, from the shipped tables and without torch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from fxarchive import container, releases, store
+from fxarchive.adaptation import Change, Torch, adapt, releases_with
+from fxarchive.audit import audit
+from fxarchive.document import FEATURES, SCHEMA, Document
+from fxarchive.errors import Problem
+from fxarchive.limits import DEFAULT_LIMITS, Limits
+from fxarchive.migrations.operators.calls import Kind
+from fxarchive.reading import read_document
+from fxarchive.summary import OPERATORS
+
+
+@dataclass(frozen=True)
+class Compatibility:
+    """What a torch makes of the calls of an archive.
+
+    Attributes:
+        torch: the release, such as ``2.13``.
+        opens: whether it takes every call, some of them in another form.
+        changes: the calls that it takes in another form.
+        missing: what it lacks and nothing replaces, with the remedy.
+        incompatible: what it takes otherwise, with the reason.
+        foreign: operators of other packages, which must be imported before loading.
+    """
+
+    torch: str
+    opens: bool
+    changes: tuple[Change, ...]
+    missing: tuple[Problem, ...]
+    incompatible: tuple[Problem, ...]
+    foreign: tuple[str, ...]
+
+
+class ReleasedTorch:
+    """What a release of torch has, as the tables say; what no table knows is taken to be there.
+
+    Args:
+        release: one of `releases.releases`.
+        document: names operators of other packages, which no release of torch takes away.
+
+    Raises:
+        ValueError: the tables do not know the release.
+    """
+
+    def __init__(self, release: str, document: Document) -> None:
+        releases.has_operator("aten::add", release)  # raises where the release is unknown
+        self.release = release
+        self._foreign = {
+            record[1]: record[2]
+            for record in document["targets"]
+            if record[0] == "operator" and is_foreign(record[1])
+        }
+
+    def schema(self, name: str) -> str | None:
+        """Return the schema of an operator, or None where the release lacks it."""
+        return self._foreign.get(name) or releases.schema_in(name, self.release)
+
+    def has(self, kind: Kind, name: str) -> bool:
+        """Whether the release has what is called."""
+        if kind == "packet":
+            return is_foreign(name) or releases.has_operator(name, self.release)
+        full = {"higher_order": f"torch.ops.higher_order.{name}", "method": f"torch.Tensor.{name}"}
+        return releases.has_function(full.get(kind, name), self.release) is not False
+
+    def remedy(self, record: list[Any]) -> str:
+        """Return what to do about a row of `targets` that the release lacks."""
+        known = releases_with(record[1]) if record[0] == "operator" else None
+        have = known or f"another release than {self.release}"
+        return f"load with a release that has it ({have})" if known else f"load with {have}"
+
+
+def is_foreign(operator: str) -> bool:
+    """Whether no release of torch has operators of that namespace.
+
+    >>> is_foreign("mine::relu"), is_foreign("aten::relu")
+    (True, False)
+    """
+    return operator.partition("::")[0] not in releases.namespaces()
+
+
+def compatibility(document: Document, release: str) -> Compatibility:
+    """Return what a release of torch makes of a document.
+
+    Args:
+        document: audited, of the current schema.
+        release: such as ``2.9``, or a full version.
+
+    Raises:
+        ValueError: the tables do not know the release.
+    """
+    return judge(document, ReleasedTorch(releases.release_of(release), document))
+
+
+def judge(document: Document, torch: Torch) -> Compatibility:
+    """Return what ``torch`` makes of a document."""
+    adapted = adapt(document, torch)
+    foreign = sorted({
+        record[1] for record in document["targets"] if record[0] in OPERATORS and is_foreign(record[1])
+    })  # fmt: skip
+    return Compatibility(
+        torch.release,
+        not adapted.missing and not adapted.incompatible,
+        adapted.changes,
+        adapted.missing,
+        adapted.incompatible,
+        tuple(foreign),
+    )
+
+
+def read(path: str | os.PathLike[str] | BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Document:
+    """Return the audited document of an archive, without torch.
+
+    Raises:
+        FxArchiveError: the file cannot be read, is not an archive, or is not whole.
+    """
+    with store.open_read(path) as file:
+        archive = container.open_archive(file, schema=SCHEMA, features=FEATURES, limits=limits)
+        document = read_document(archive, limits)
+        audit(document, trust=None, features=archive.header.features)
+    return document

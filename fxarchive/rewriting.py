@@ -1,0 +1,254 @@
+"""One archive in another schema, as a transaction: either the new file is whole and in its place, or nothing changed.
+
+`draft` plans, migrates and writes beside the target; `finish` syncs drafts, reads them back, keeps backups and puts
+them in their places. Many drafts are finished together, since a disk syncs many small files as fast as one.
+Weights are copied as they are stored, never decoded: they are hashed once, as they are read back.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fxarchive import chain, container, packing, staging, store, wire
+from fxarchive._version import __version__
+from fxarchive.audit import audit, audit_sections
+from fxarchive.chain import Move
+from fxarchive.container import Archive, Change, Header, NewSection, Written
+from fxarchive.document import MIN_READER, SCHEMA, content_section
+from fxarchive.errors import CorruptArchive, FxArchiveError, StoreError
+from fxarchive.limits import MIB, Limits
+from fxarchive.migrations.content import Content
+from fxarchive.reading import check_sections, read_content
+from fxarchive.summary import summarise
+from fxarchive.tables import reading, root_kind
+
+MOST_NOTES = 100
+"""Notes of one migration that the header keeps; what follows them is counted."""
+
+MOST_NOTE = 1_000
+"""Characters of one note that the header keeps."""
+
+SYNC_BESIDE = 8 * MIB
+"""A file of more bytes is synced in a thread of its own while it is read back."""
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """The content of an archive after a chain of moves, and the header that it will have."""
+
+    moves: tuple[Move, ...]
+    content: Content
+    payload: bytes
+    """The bytes of its content section."""
+    header: Header
+
+
+def migrated(archive: Archive, target: int, *, path: str, allow_loss: bool, limits: Limits) -> Migrated:
+    """Return what an archive will be in schema ``target``, without writing anything.
+
+    Raises:
+        MigrationFailed, LossNotAllowed, InvalidDocument, CorruptArchive, TooLarge: as `chain.migrate`,
+        `read_content` and `audit`.
+    """
+    moves = chain.plan(archive.header.schema, target)
+    before = read_content(archive, limits)
+    content = chain.migrate(before, moves, path=path, allow_loss=allow_loss)
+    check_sections(archive, content)
+    stream = target == chain.STREAM_SCHEMA
+    payload: bytes = content.document if stream else wire.dumps(packing.pack(content.document), limits)
+    return Migrated(moves, content, payload, _header(archive, content, target))
+
+
+def _header(archive: Archive, content: Content, target: int) -> Header:
+    old = archive.header
+    change = Change(old.schema, target, __version__, archive.identity, _kept_notes(content.notes))
+    header = replace(
+        old,
+        schema=target,
+        min_reader=MIN_READER if target == SCHEMA else target,
+        features=tuple(sorted(content.features)),
+        writer=old.writer._replace(fxarchive=__version__),
+        history=(*old.history, change),
+    )
+    if target != SCHEMA:
+        return header
+    document: Any = content.document
+    audit(document, trust=None, features=content.features)
+    with reading("the document"):
+        sizes = _sizes(archive, content)
+        audit_sections(document, sizes, content_section(old.schema))
+        root = root_kind(document) if old.schema == chain.STREAM_SCHEMA else old.root
+        dropped = {key: old.summary[key] for key in ("dropped",) if key in old.summary}
+        return replace(header, root=root, summary={**summarise(document), **dropped})
+
+
+def _sizes(archive: Archive, content: Content) -> Mapping[str, int]:
+    stored = {name: section.size for name, section in archive.sections.items()}
+    return stored | {name: len(held) for name, held in content.sections.items()}
+
+
+def _kept_notes(notes: Sequence[str]) -> tuple[str, ...]:
+    kept = tuple(
+        [note if len(note) <= MOST_NOTE else f"{note[:MOST_NOTE]}..." for note in notes[:MOST_NOTES]]
+    )
+    more = len(notes) - len(kept)
+    return (*kept, f"and {more} more") if more else kept
+
+
+def sections_of(archive: Archive, made: Migrated) -> Iterator[NewSection]:
+    """Yield the sections of the new archive: its content, what was in the old one, what was taken out of that."""
+    yield NewSection(content_section(made.header.schema), "zstd", len(made.payload), [made.payload])
+    left_out = content_section(archive.header.schema)
+    for name in archive.sections:
+        if name != left_out:
+            yield archive.copy_of(name, verified=False)
+    for name, held in made.content.sections.items():
+        yield NewSection(name, "raw", len(held), [held])
+
+
+def check_copy(copy: Archive, archive: Archive, made: Migrated, written: Written) -> None:
+    """Compare what was read back with what was to be written, and every byte with its digest.
+
+    Raises:
+        CorruptArchive: bytes were altered, in the old archive or on the way to the new one.
+    """
+    if copy.identity != written.identity or copy.header != made.header:
+        raise CorruptArchive("what was written", "it was read back as something else")
+    left_out = content_section(archive.header.schema)
+    for name, section in archive.sections.items():
+        if name != left_out and copy.sections[name].sha256 != section.sha256:
+            raise CorruptArchive("what was written", f"section {name!r:.80} was read back as something else")
+    if copy.read(content_section(made.header.schema)) != made.payload:
+        raise CorruptArchive("what was written", "its content was read back as something else")
+    try:
+        copy.check_all()
+    except CorruptArchive:
+        archive.check_all()  # says so if the old one was altered
+        raise
+
+
+# local files
+
+
+@dataclass
+class Draft:
+    """A new archive beside the place that it will take. `finish` or `discard` it."""
+
+    path: str
+    target: str
+    made: Migrated
+    backup: bool
+    archive: Archive
+    written: Written
+    staged: staging.Staged
+    before: os.stat_result
+    """The file at `path`, when it was opened."""
+    resources: ExitStack
+    kept: str | None = None
+    """Where the backup is."""
+
+    def discard(self) -> None:
+        """Leave everything as it was; nothing, once it is in its place."""
+        self.staged.discard()
+        self.resources.close()
+
+
+def write_draft(
+    path: str,
+    target: str,
+    archive: Archive,
+    made: Migrated,
+    resources: ExitStack,
+    *,
+    backup: bool,
+    sweep: bool,
+) -> Draft:
+    """Write the new archive beside ``target``, a local path; ``resources`` keep the old one open.
+
+    Raises:
+        StoreError: it cannot be written.
+        CorruptArchive, TooLarge: as `container.write`.
+    """
+    before = os.stat(path)
+    staged = staging.Staged(target, sweep=sweep)
+    try:
+        written = container.write(staged, made.header, sections_of(archive, made))
+        staged.flush()
+    except BaseException:
+        staged.discard()
+        staged.close()
+        raise
+    resources.callback(staged.close)
+    return Draft(path, target, made, backup, archive, written, staged, before, resources)
+
+
+def finish(drafts: Sequence[Draft]) -> Iterator[tuple[Draft, FxArchiveError | None]]:
+    """Sync drafts, read them back, keep backups, and put each in its place; yield each with what is wrong with it.
+
+    What fails leaves its file as it was and the others go on. When this ends, the renames are on the disk too.
+    """
+    found: dict[int, FxArchiveError] = {}
+    try:
+        for at, draft in enumerate(drafts):
+            try:
+                _sync_and_check(draft)
+            except FxArchiveError as error:
+                found[at] = error
+        folders = set()
+        for at, draft in enumerate(drafts):
+            if at not in found:
+                try:
+                    _put_in_place(draft)
+                    folders.add(draft.staged.folder)
+                except FxArchiveError as error:
+                    found[at] = error
+        for folder in sorted(folders):
+            staging.sync_folder(folder)
+    finally:
+        for draft in drafts:
+            draft.discard()
+    for at, draft in enumerate(drafts):
+        yield draft, found.get(at)
+
+
+def _sync_and_check(draft: Draft) -> None:
+    beside = draft.written.size > SYNC_BESIDE
+    failed: list[FxArchiveError] = []
+
+    def sync() -> None:
+        try:
+            draft.staged.sync()
+        except FxArchiveError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=sync)
+    (thread.start if beside else sync)()
+    try:
+        with store.open_read(draft.staged.temporary) as file:
+            check_copy(container.open_archive(file), draft.archive, draft.made, draft.written)
+    finally:
+        if beside:
+            thread.join()
+    if failed:
+        raise failed[0]
+
+
+def _put_in_place(draft: Draft) -> None:
+    try:
+        now = os.stat(draft.path)
+    except OSError as error:
+        raise staging.store_error(draft.path, error) from error
+    if (now.st_ino, now.st_size, now.st_mtime_ns) != (
+        draft.before.st_ino,
+        draft.before.st_size,
+        draft.before.st_mtime_ns,
+    ):
+        raise StoreError(draft.path, "it was written to meanwhile and is left as it is; run this again")
+    if draft.backup:
+        draft.kept = staging.keep(draft.staged.target, f"schema-{draft.archive.header.schema}")
+    draft.staged.replace()
