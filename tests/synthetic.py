@@ -1,6 +1,6 @@
 """Schemas that never were, for the tests of migrations: an older one (1) and a newer one (3), with their steps.
 
-Content of the older one is a stream: the wire form of a document whose texts stand under another key, and whose
+Content of the older one is a stream: the data of a document whose texts stand under another key, and whose
 tensors have their bytes in it. Documents of the newer one are those of schema 2 under another number; what it
 holds more, and a step back loses, are texts that start with ``colour:``.
 """
@@ -49,7 +49,7 @@ class FromStream:
         return replace(
             content,
             schema=2,
-            document={**document, "schema": 2},
+            document=packing.pack({**document, "schema": 2}),  # type: ignore[typeddict-item]
             sections={f"storages/{row}": data for row, data in weights.items()},
             notes=("the stream does not say who wrote it",),
         )
@@ -67,10 +67,11 @@ class Coloured:
         return replace(content, schema=3, document={**content.document, "schema": 3})
 
     def downgrade(self, content: Content) -> Content:
-        texts = content.document["texts"]
+        document: Any = packing.unpack(content.document)
+        texts = document["texts"]
         kept = [text if not text.startswith("colour:") else "" for text in texts]
         lost = [f"texts[{row}]: {text!r}" for row, text in enumerate(texts) if text.startswith("colour:")]
-        document = {**content.document, "schema": 2, "texts": kept}
+        document = packing.pack({**document, "schema": 2, "texts": kept})  # type: ignore[typeddict-item]
         return replace(content, schema=2, document=document, notes=(*content.notes, *lost))
 
 
@@ -104,7 +105,7 @@ def install(*chosen: Step, newest: int = SCHEMA, patch: Any = None) -> None:
 
 def stream_archive(document: Any = None, *, schema: int = 1, **header: Any) -> bytes:
     """Return an archive of the older schema with what `small` holds; its second storage is in the stream."""
-    document = packing.pack(small() if document is None else document)
+    document = dict(small() if document is None else document)
     texts = document.pop("texts")
     weights = {}
     records = []

@@ -23,6 +23,7 @@ from fxarchive import container, packing, verify, wire
 from fxarchive.container import Header, NewSection, Writer
 from fxarchive.document import empty_document
 from fxarchive.errors import FxArchiveError, TooNew
+from fxarchive.packing.numbers import pack_numbers
 
 from ..documents import archive_of, small
 from ..material.archives import FIELDS, finished, header_frame
@@ -77,6 +78,13 @@ def wire_of(change: Callable[[Any], Any]) -> bytes:
     made = packing.pack(small())
     change(made)
     return archive_of(small(), payload=made)
+
+
+def stated(change: Callable[[Any], Any]) -> bytes:
+    """An archive with the sections of `small`, whose document says something else of them."""
+    made = small()
+    change(made)
+    return archive_of(small(), payload=packing.pack(made))
 
 
 def graph(**parts: Any) -> Callable[[Any], Any]:
@@ -214,7 +222,7 @@ def hostile_documents() -> Iterator[tuple[str, bytes]]:
     yield "operand-before-the-first", document(graph(operands=[9, 1, 1, 1, 1, 4, 1]))
     yield "columns-of-other-lengths", document(graph(layout=[0, 0]))
     yield "opcode-that-is-none", document(graph(ops=bytes([0, 1, 2, 3, 4, 99, 5])))
-    yield "row-that-is-not-there", document(graph(targets=[0, 1, 77, 2, 3, 1, 4]))
+    yield "row-that-is-not-there", wire_of(graph(targets=pack_numbers([0, 1, 77, 2, 3, 1, 4])))
     yield "column-of-half-numbers", wire_of(graph(layout=b"\1\2\3"))
     yield "column-that-is-a-list", wire_of(graph(layout=[1]))
     yield "table-missing", wire_of(lambda made: made.pop("modules"))
@@ -222,9 +230,9 @@ def hostile_documents() -> Iterator[tuple[str, bytes]]:
     yield "table-of-another-kind", wire_of(lambda made: made.update(texts={}))
     yield "schema-other-than-the-header", wire_of(lambda made: made.update(schema=1))
     yield "feature-not-declared", document(lambda made: made.update(symbolic={}))
-    yield "section-of-nobody", wire_of(lambda made: made["storages"][1].pop("section"))
-    yield "section-of-two", wire_of(lambda made: made["storages"].append({**made["storages"][1]}))
-    yield "section-that-is-the-document", wire_of(lambda made: made["storages"][1].update(section="document"))
+    yield "section-of-nobody", stated(lambda made: made["storages"][1].pop("section"))
+    yield "section-of-two", stated(lambda made: made["storages"].append({**made["storages"][1]}))
+    yield "section-that-is-the-document", stated(lambda made: made["storages"][1].update(section="document"))
     yield "section-of-another-size", _resized()
     yield "section-that-is-not-there", _without_section()
     yield "no-document", _without("document")

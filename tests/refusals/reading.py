@@ -19,7 +19,7 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fxarchive
-from fxarchive import adoption, chain, container, errors, store, streams
+from fxarchive import adoption, chain, container, errors, packing, store, streams
 from fxarchive.document import DOCUMENT, FEATURES, empty_document
 from fxarchive.limits import DEFAULT_LIMITS
 from fxarchive.migrations.content import Content
@@ -236,7 +236,7 @@ def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 @case("loss-not-allowed")
 def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     synthetic.install(synthetic.NEWER, newest=3, patch=monkeypatch)
-    held = Content(3, {"schema": 3, "texts": ["colour: red"]})
+    held = Content(3, packing.pack({**empty_document(), "schema": 3, "texts": ["colour: red"]}))
     return lambda: chain.migrate(held, chain.plan(3, 2), allow_loss=False), {
         "path": "the archive",
         "loss": "texts[0]: 'colour: red'",
