@@ -257,6 +257,33 @@ def _resized() -> bytes:
     return file.getvalue()
 
 
+def streaming(data: bytes) -> bytes:
+    """An archive of schema 1 whose stream is ``data``."""
+    file = io.BytesIO()
+    header = Header(1, 1, (), WRITER, "GraphModule")
+    container.write(file, header, [NewSection("stream", "zstd", len(data), [data])])
+    return file.getvalue()
+
+
+def hostile_streams() -> Iterator[tuple[str, bytes]]:
+    yield "stream-that-calls", streaming(b"\x80\x04cos\nsystem\n\x8c\x04true\x85R.")
+    yield "stream-that-calls-by-name", streaming(b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R.")
+    yield "stream-that-evaluates", streaming(b"\x80\x04cbuiltins\neval\n\x8c\x031+1\x85R.")
+    yield "stream-without-stop", streaming(b"\x80\x04}")
+    yield "stream-that-is-empty", streaming(b"")
+    yield "stream-with-a-length-bomb", streaming(b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"ab.")
+    yield "stream-of-two-values", streaming(b"\x80\x04]].")
+    yield "stream-of-depth", streaming(b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b".")
+    yield "stream-that-is-text", streaming(b"graph():")
+    yield "stream-missing", _without_stream()
+
+
+def _without_stream() -> bytes:
+    file = io.BytesIO()
+    container.write(file, Header(1, 1, (), WRITER, "GraphModule"), [ARCHIVE.copy_of("document")])
+    return file.getvalue()
+
+
 def future() -> Iterator[tuple[str, bytes]]:
     newer = {"writer": {"fxarchive": "9.1.0"}, "what": ["is", "not", "known"]}
     yield "container-version-2", finished(b"", [], first=header_frame(newer, version=2))
@@ -275,7 +302,16 @@ def future() -> Iterator[tuple[str, bytes]]:
 def built() -> dict[str, bytes]:
     """Return every broken file by its name."""
     found: dict[str, bytes] = {}
-    for group in (truncated, altered, others, bombs, hostile_pickles, hostile_documents, future):
+    for group in (
+        truncated,
+        altered,
+        others,
+        bombs,
+        hostile_pickles,
+        hostile_documents,
+        hostile_streams,
+        future,
+    ):
         for name, data in group():
             assert name not in found, name
             found[name] = data
