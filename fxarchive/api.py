@@ -249,7 +249,7 @@ def decode_archive(
     if verify_all:
         archive.check_all()
     content = read_current(archive, limits)
-    document = packing.unpack(content.document)
+    document = content.document
     audit(document, trust=trust, features=content.features)
 
     from fxarchive import codec

@@ -113,11 +113,10 @@ def inspect(
         contents = None
         notes: tuple[str, ...] = ()
         if too_new is None and _is_read(archive, full):
-            from fxarchive import packing  # a large document is not read, and start-up counts
             from fxarchive.reading import read_current
 
             content = read_current(archive, limits)
-            contents, notes = describe(packing.unpack(content.document)), content.notes
+            contents, notes = describe(content.document), content.notes
         return ArchiveInfo(
             path=_shown(path),
             size=archive.size,

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fxarchive import chain, container, packing, wire
+from fxarchive import chain, container, wire
 from fxarchive.container import Header, NewSection, Writer
 from fxarchive.document import DOCUMENT, SCHEMA, STREAM
 from fxarchive.errors import Problem, UnsupportedValue
@@ -49,7 +49,7 @@ class FromStream:
         return replace(
             content,
             schema=2,
-            document=packing.pack({**document, "schema": 2}),  # type: ignore[typeddict-item]
+            document={**document, "schema": 2},
             sections={f"storages/{row}": data for row, data in weights.items()},
             notes=("the stream does not say who wrote it",),
         )
@@ -67,11 +67,10 @@ class Coloured:
         return replace(content, schema=3, document={**content.document, "schema": 3})
 
     def downgrade(self, content: Content) -> Content:
-        document: Any = packing.unpack(content.document)
-        texts = document["texts"]
+        texts = content.document["texts"]
         kept = [text if not text.startswith("colour:") else "" for text in texts]
         lost = [f"texts[{row}]: {text!r}" for row, text in enumerate(texts) if text.startswith("colour:")]
-        document = packing.pack({**document, "schema": 2, "texts": kept})  # type: ignore[typeddict-item]
+        document = {**content.document, "schema": 2, "texts": kept}
         return replace(content, schema=2, document=document, notes=(*content.notes, *lost))
 
 

@@ -42,7 +42,7 @@ migrations.graph_pickler.codegen migrations.graph_pickler.storages migrations.gr
 migrations.graph_pickler.tuples migrations.graph_pickler.graphs migrations.graph_pickler.tensors
 migrations.graph_pickler.expressions migrations.graph_pickler.tracing_contexts
 migrations.graph_pickler.environments migrations.graph_pickler.fakes migrations.graph_pickler.modules
-migrations.graph_pickler.symbols migrations.graph_pickler.provenance
+migrations.graph_pickler.symbols migrations.graph_pickler.provenance migrations.graph_pickler.facts
 migrations.graph_pickler.families migrations.graph_pickler.survey
 migrations.schema_1_to_2
 migrations.operators.calls
@@ -78,9 +78,11 @@ codec.fast.symbolic_fakes
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
 codec.fact_kinds codec.extensions codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
 codec.facts codec.geometry codec.symbolic.restore
+codec.partials
 codec.signatures codec.storages codec.history codec.symbolic.values
-codec.layouts codec.symbolic.fakes codec.symbols
-codec.tensors codec.descriptions
+codec.layouts codec.symbolic.fakes codec.symbols codec.transforms
+codec.nested_ints codec.tensors codec.descriptions
+codec.script_objects codec.subclasses
 codec.fakes
 codec.copies
 codec.columns

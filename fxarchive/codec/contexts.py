@@ -46,6 +46,9 @@ def encode_context(enc: Encoder, context: TracingContext) -> Value:
     row = enc.add("contexts", id(context), record)
     enc.keep_alive(context)
     parts = {"modules": context.module_context.nn_modules} | {name: getattr(context, name) for name in FIELDS}
+    location: Any = context.loc_in_frame
+    if isinstance(location, traceback.FrameSummary):  # torch 2.7
+        parts["loc_in_frame"] = (location.filename, location.lineno, location.name)
     names = list(parts)
     problems: list[Problem] = []
     with enc.keeping():
@@ -97,7 +100,19 @@ def decode_context(dec: Decoder, tagged: Value) -> TracingContext:
     context.frame_summary_stack = [_decode_frame(where, frame) for frame in record["frames"]]
     for name in FIELDS:
         setattr(context, name, dec.value(record[name]))
+    context.loc_in_frame = _location(where, context.loc_in_frame)
     return context
+
+
+def _location(where: str, location: Any) -> Any:
+    """Return where in a frame the trace stood, in the form of the running torch."""
+    if location is None:
+        return None
+    if type(location) is not tuple or [type(part) for part in location] != [str, int, str]:
+        raise InvalidDocument(where, "its loc_in_frame is not a file, a line and a function")
+    if hasattr(TracingContext, "_populate_loc_in_frame_summary"):
+        return location
+    return traceback.FrameSummary(*location, lookup_line=False)  # torch 2.7
 
 
 def _decode_frame(where: str, record: Any) -> traceback.FrameSummary:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fxarchive.migrations.graph_pickler import (
     environments,
+    facts,
     fakes,
     graphs,
     modules,
@@ -26,7 +27,7 @@ from fxarchive.streams import Call
 CALLS: Table = {}
 for _family in (
     values, targets, tensors, fakes, environments, symbols, treespecs, type_hints, graphs, modules,
-    provenance, tracing_contexts,
+    provenance, facts, tracing_contexts,
 ):  # fmt: skip
     CALLS.update(_family.CALLS)
 

@@ -36,7 +36,8 @@ def made(mode: Any = None) -> TracingContext:
         frame,
         traceback.FrameSummary("model.py", None, "inner", lookup_line=False),
     ]
-    context.loc_in_frame = ("model.py", 8, "forward")
+    with tracing(context):
+        TracingContext.set_current_loc("model.py", 8, "forward")
     context.aot_graph_name = ["model__0_forward_1"]  # type: ignore[assignment]
     context.params_flat = [layer.weight, layer.bias]  # type: ignore[assignment]
     context.params_flat_unwrap_subclasses = [layer.weight, layer.bias]  # type: ignore[assignment]
@@ -119,6 +120,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "line of a frame": lambda record: record["frames"][0].__setitem__(3, b"x"),
     "positions of a frame": lambda record: record["frames"][0].__setitem__(4, [1]),
     "locals of a frame": lambda record: record["frames"][0].__setitem__(5, ["x", 1]),
+    "location": lambda record: record.update(loc_in_frame=["tuple", ["model.py", 8]]),
     "environment": lambda record: record.update(mode=True, environment=7),
 }
 

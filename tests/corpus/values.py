@@ -21,7 +21,7 @@ from typing import Any, Optional, Union
 
 import torch
 from torch import fx, nn
-from torch._guards import TracingContext
+from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
@@ -382,7 +382,8 @@ def contexts() -> Any:
     context.frame_summary_stack = [
         traceback.FrameSummary("model.py", 7, "forward", lookup_line=False, line="return x")
     ]
-    context.loc_in_frame = ("model.py", 8, "forward")
+    with tracing(context):
+        TracingContext.set_current_loc("model.py", 8, "forward")
     context.aot_graph_name = ["model__0_forward_1"]
     context.params_flat = [layer.weight, layer.bias]
     context.output_strides = [(2, 1), None]

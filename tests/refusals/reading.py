@@ -19,7 +19,7 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fxarchive
-from fxarchive import adoption, chain, container, errors, packing, store, streams
+from fxarchive import adoption, chain, container, errors, store, streams
 from fxarchive.document import DOCUMENT, FEATURES, empty_document
 from fxarchive.limits import DEFAULT_LIMITS
 from fxarchive.migrations.content import Content
@@ -236,7 +236,7 @@ def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 @case("loss-not-allowed")
 def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     synthetic.install(synthetic.NEWER, newest=3, patch=monkeypatch)
-    held = Content(3, packing.pack({**empty_document(), "schema": 3, "texts": ["colour: red"]}))
+    held = Content(3, {"schema": 3, "texts": ["colour: red"]})
     return lambda: chain.migrate(held, chain.plan(3, 2), allow_loss=False), {
         "path": "the archive",
         "loss": "texts[0]: 'colour: red'",
@@ -318,11 +318,12 @@ operator_case(
     put(1, "mine::f", "mine::f(Tensor x) -> Tensor", None),
     name="mine::f",
 )
+operator_case("higher-order-operator-gone", put(0, "higher_order", "gone", "torch.gone"), name="gone")
 operator_case(
-    "higher-order-operator-gone",
-    put(0, "higher_order", "gone", "torch.gone"),
+    "higher-order-operator-of-another-package",
+    put(0, "higher_order", "gone", "mine.ops"),
     name="gone",
-    module="torch.gone",
+    module="mine.ops",
 )
 operator_case(
     "class-not-imported",
@@ -331,6 +332,13 @@ operator_case(
     ("mine.ops.Block",),
     name="mine.ops.Block",
     module="mine.ops",
+)
+operator_case(
+    "script-class-not-registered",
+    put(0, "class", "__torch__.torch.classes.mine.Queue"),
+    lambda: [Point(1, 2)],
+    ("__torch__.torch.classes.mine.Queue",),
+    name="__torch__.torch.classes.mine.Queue",
 )
 operator_case(
     "operator-changed",
