@@ -20,8 +20,10 @@ from fxarchive.document import (
     NODE_SOURCES,
     OPS,
     RECORDS,
+    SCRIPT_OBJECTS,
     SOURCE_COLUMNS,
     SYMBOLIC_SHAPES,
+    TENSOR_SUBCLASSES,
     TRACING_CONTEXTS,
     Document,
     empty_document,
@@ -44,6 +46,8 @@ FEATURE_KEYS = {
     RECORDS: "records",
     ARTEFACTS: "artefacts",
     TRACING_CONTEXTS: "contexts",
+    TENSOR_SUBCLASSES: "subclasses",
+    SCRIPT_OBJECTS: "script_objects",
 }
 """Feature flag -> the table that a document has only with it."""
 

@@ -33,6 +33,8 @@ REFERENCES = frozenset(
         "extension",
         "record",
         "artefact",
+        "subclass",
+        "script_object",
     }
 )
 """Tags with one payload that refers to a row or is short; such values are not interned again."""

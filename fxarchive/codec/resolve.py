@@ -89,21 +89,19 @@ def imported(name: str) -> Any:
     if found is not None or parts[0] not in PACKAGES:
         return found
     for cut in range(len(parts) - 1, 0, -1):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                importlib.import_module(".".join(parts[:cut]))
-        except ImportError:
-            continue
-        return look_up(name)
+        if import_quietly(".".join(parts[:cut])):
+            return look_up(name)
     return None
 
 
 def import_registrar(namespace: str) -> bool:
     """Import the module of torch that registers the operators of a namespace; whether there is one and it is here."""
     module = REGISTRARS.get(namespace)
-    if module is None:
-        return False
+    return module is not None and import_quietly(module)
+
+
+def import_quietly(module: str) -> bool:
+    """Import a module that a shipped list names, never one that a file names; say whether it is there."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -111,6 +109,21 @@ def import_registrar(namespace: str) -> bool:
     except ImportError:
         return False
     return True
+
+
+SCRIPT_CLASSES = "__torch__.torch.classes"
+"""Beginning of the names of TorchBind classes."""
+
+
+def script_class(name: str) -> Any:
+    """Return the TorchBind class that a library registered in this process under ``name``, or None."""
+    parts = name.removeprefix(f"{SCRIPT_CLASSES}.").split(".")
+    if len(parts) != 2 or not all(map(str.isidentifier, parts)):
+        return None
+    try:
+        return getattr(getattr(torch.classes, parts[0]), parts[1])
+    except (RuntimeError, AttributeError):
+        return None
 
 
 def look_up(name: str) -> Any:

@@ -318,11 +318,12 @@ operator_case(
     put(1, "mine::f", "mine::f(Tensor x) -> Tensor", None),
     name="mine::f",
 )
+operator_case("higher-order-operator-gone", put(0, "higher_order", "gone", "torch.gone"), name="gone")
 operator_case(
-    "higher-order-operator-gone",
-    put(0, "higher_order", "gone", "torch.gone"),
+    "higher-order-operator-of-another-package",
+    put(0, "higher_order", "gone", "mine.ops"),
     name="gone",
-    module="torch.gone",
+    module="mine.ops",
 )
 operator_case(
     "class-not-imported",
@@ -331,6 +332,13 @@ operator_case(
     ("mine.ops.Block",),
     name="mine.ops.Block",
     module="mine.ops",
+)
+operator_case(
+    "script-class-not-registered",
+    put(0, "class", "__torch__.torch.classes.mine.Queue"),
+    lambda: [Point(1, 2)],
+    ("__torch__.torch.classes.mine.Queue",),
+    name="__torch__.torch.classes.mine.Queue",
 )
 operator_case(
     "operator-changed",
