@@ -71,7 +71,19 @@ _TARGET_LENGTHS = {
 }
 _OP = {op: number for number, op in enumerate(OPS)}
 _FORBIDDEN = frozenset(keyword.kwlist)
-_UNPRINTABLE = frozenset({"record", "standard", "artefact", "tracing_context", "shared", "value"})
+_UNPRINTABLE = frozenset(
+    {
+        "record",
+        "standard",
+        "artefact",
+        "tracing_context",
+        "shared",
+        "value",
+        "node_source",
+        "fact",
+        "extension",
+    }
+)
 """Tags that no argument and no type of a node has: fx writes what ``repr`` of it says into source, and ``repr`` of an
 instance is code of its class. A writer gives containers in arguments no identity, so they need no reference."""
 
@@ -319,6 +331,8 @@ def _check_pattern(where: str, pattern: Any) -> None:
 
 def _check_printed(where: str, groups: list[Any]) -> None:
     """Check that nothing among arguments or types of nodes is of a kind that must not be printed."""
+    if not all([type(group) is list for group in groups]):
+        raise InvalidDocument(where, "the arguments or the types of its nodes are not lists")
     stack = [value for group in groups for value in group]
     while stack:
         value = stack.pop()
@@ -328,7 +342,10 @@ def _check_printed(where: str, groups: list[Any]) -> None:
         if tag in _UNPRINTABLE:
             raise InvalidDocument(where, f"a {tag} cannot be an argument or a type of a node")
         # what is no container of a known form is searched whole
-        stack.extend(parts(value) if tag in CONTAINERS else value)
+        try:
+            stack.extend(parts(value) if tag in CONTAINERS else value)
+        except (IndexError, TypeError):
+            raise InvalidDocument(where, f"a {tag} in it does not hold its items") from None
 
 
 def _check_attribute_reads(document: Document, where: str, graph: Any) -> None:

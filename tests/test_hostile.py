@@ -18,6 +18,7 @@ from fxarchive import codec
 from fxarchive.audit import audit
 from fxarchive.errors import FxArchiveError
 
+from .corpus import values
 from .material import models
 
 
@@ -62,6 +63,7 @@ def materials() -> list[Any]:
         pytree,
         nested,
         {"fakes": fakes, "tensors": tensors, "lstm": torch.nn.LSTM(2, 3)},
+        [values.node_sources(), values.torch_facts(), values.registered_values()],
     ]
 
 
@@ -69,7 +71,7 @@ JUNK: list[Any] = [
     None, True, -1, 0, 1, 2**31, 2**63, -(2**63), 10**40, 0.5, float("nan"), "", "x", "torch",
     "builtins.eval", "__class__", "forward",
     b"", b"\x00" * 9, [], {}, ["tuple", []], ["list"], ["hole"], ["node", 0, 0], ["graph", 0],
-    ["module", 0], ["tensor", 0], ["fake", 0],
+    ["module", 0], ["tensor", 0], ["fake", 0], ["fact", 0], ["node_source", 0], ["extension", 0],
     ["shared", 0], ["value", 0], ["text", 0], ["target", 0], ["name", "os.system"], ["weakref", None],
     ["nonsense", 1], [[]], ["dtype", "float32"],
     ["size", [-1]], ["size", [2**62, 2**62]], ["generator", "cpu", None, b"x"], ["set", [["list", []]]],
@@ -126,7 +128,7 @@ def _watch(event: str, args: Any) -> None:
 sys.addaudithook(_watch)
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 @pytest.mark.parametrize("seed", range(3))
 def test_mutated_documents_are_refused_or_load(number: int, seed: int) -> None:
     global _armed
@@ -139,7 +141,7 @@ def test_mutated_documents_are_refused_or_load(number: int, seed: int) -> None:
             document = copy.deepcopy(honest.document)
             mutate(document, rng)
             try:
-                audit(document, trust=())
+                audit(document, trust=(), features=honest.features)
                 loaded = codec.decode(document, Bytes(honest.storages))
                 if isinstance(loaded, torch.fx.GraphModule):
                     # a call with too few operands cannot be written as source; that is a graph's own fault
