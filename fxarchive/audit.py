@@ -22,6 +22,7 @@ from fxarchive.document import (
     RECORDS,
     SOURCE_COLUMNS,
     SYMBOLIC_SHAPES,
+    TENSOR_SUBCLASSES,
     TRACING_CONTEXTS,
     Document,
     empty_document,
@@ -44,6 +45,7 @@ FEATURE_KEYS = {
     RECORDS: "records",
     ARTEFACTS: "artefacts",
     TRACING_CONTEXTS: "contexts",
+    TENSOR_SUBCLASSES: "subclasses",
 }
 """Feature flag -> the table that a document has only with it."""
 

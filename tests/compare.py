@@ -18,6 +18,7 @@ import collections
 import dataclasses
 import decimal
 import enum
+import functools
 import pathlib
 import struct
 import types
@@ -265,6 +266,12 @@ def _method(c: Comparison, path: str, left: Any, right: Any) -> None:
     c.push(f"{path}.__self__", left.__self__, right.__self__)
 
 
+def _partial(c: Comparison, path: str, left: Any, right: Any) -> None:
+    for name in ("func", "args", "keywords"):
+        c.push(f"{path}.{name}", getattr(left, name), getattr(right, name), in_metadata=False)
+    _attributes(c, path, left, right)
+
+
 def _any_object(c: Comparison, path: str, left: Any, right: Any) -> None:
     """Objects of classes not known here: by their state, or by equality where they show none."""
     if left is not right and not _state(left) and not _state(right):
@@ -320,6 +327,7 @@ _COMPARERS: dict[type, Compare] = {
     slice: _slice,
     weakref.ReferenceType: _weakref,
     types.MethodType: _method,
+    functools.partial: _partial,
     object: _any_object,
     **dict.fromkeys(compare_torch.BY_IDENTITY, _identity),
     **dict.fromkeys(compare_torch.BY_EQUALITY, _equality),

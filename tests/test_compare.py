@@ -9,6 +9,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import functools
 import math
 import operator
 import pathlib
@@ -168,6 +169,10 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "enum": (Color.RED, Color.ALSO),
     "function": (torch.relu, torch.sigmoid),
     "function of the same name": (torch.add, operator.add),
+    "function of a partial": (functools.partial(torch.add, 1), functools.partial(torch.sub, 1)),
+    "argument of a partial": (functools.partial(torch.add, 1), functools.partial(torch.add, True)),
+    "keyword of a partial": (functools.partial(torch.add, alpha=1), functools.partial(torch.add, alpha=2)),
+    "higher-order operator": (torch.ops.higher_order.cond, torch.ops.higher_order.while_loop),
     "operator overload": (torch.ops.aten.add.Tensor, torch.ops.aten.add.Scalar),
     "packet and overload": (torch.ops.aten.add, torch.ops.aten.add.Tensor),
     "class": (nn.ReLU, nn.ReLU6),
@@ -576,6 +581,32 @@ def test_a_class_name_stands_for_its_class_in_metadata_alone() -> None:
     assert differences(module, wrong)
     assert differences(module, plain)
     assert differences(named, module), "the class may become a name, a name never a class"
+
+
+def test_a_copy_of_an_operator_counts_in_metadata_alone() -> None:
+    operator_copy = copy.copy(torch.ops.aten.relu.default)
+    module, copied, other = (graph_module() for _ in range(3))
+    for each, value in (
+        (module, operator_copy),
+        (copied, torch.ops.aten.relu.default),
+        (other, torch.ops.aten.relu_.default),
+    ):
+        for node in each.graph.nodes:
+            node.meta["original_aten"] = value
+    assert differences(module, copied) == []
+    assert differences(module, other)
+    assert differences([operator_copy], [torch.ops.aten.relu.default])
+
+
+def test_nodes_may_part_with_a_dict_of_metadata_and_never_share_one() -> None:
+    shared, apart = graph_module(), graph_module()
+    held: dict[str, int] = {"key": 1}
+    for node in shared.graph.nodes:
+        node.meta = held
+    for node in apart.graph.nodes:
+        node.meta = dict(held)
+    assert differences(shared, apart) == []
+    assert differences(apart, shared)
 
 
 def provenance(same: bool) -> Iterator[Any]:

@@ -78,9 +78,11 @@ codec.fast.symbolic_fakes
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
 codec.fact_kinds codec.extensions codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
 codec.facts codec.geometry codec.symbolic.restore
+codec.partials
 codec.signatures codec.storages codec.history codec.symbolic.values
-codec.layouts codec.symbolic.fakes codec.symbols
-codec.tensors codec.descriptions
+codec.layouts codec.symbolic.fakes codec.symbols codec.transforms
+codec.nested_ints codec.tensors codec.descriptions
+codec.subclasses
 codec.fakes
 codec.copies
 codec.columns

@@ -33,6 +33,7 @@ REFERENCES = frozenset(
         "extension",
         "record",
         "artefact",
+        "subclass",
     }
 )
 """Tags with one payload that refers to a row or is short; such values are not interned again."""

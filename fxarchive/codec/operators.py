@@ -32,6 +32,29 @@ TORCH_NAMESPACES = frozenset(
 """Namespaces whose operators torch itself registers."""
 
 
+LAZY_HIGHER_ORDER = {
+    "control_deps": "torch._inductor.fx_passes.control_dependencies",
+    "map": "torch._higher_order_ops.map",
+    "map_impl": "torch._higher_order_ops.map",
+    "register_hook": "torch._higher_order_ops.register_hook",
+    "trace_wrapped": "torch._dynamo._trace_wrapped_higher_order_op",
+}
+"""Higher-order operators that some release of torch registers only when this module of it is imported."""
+
+_IN_A_TABLE = "whose kernel is in a table of this process; save the graph from before it was lowered"
+_COMPILED = "that runs compiled code, which no graph holds; save the graph from before it was compiled"
+
+PROCESS_BOUND = {
+    "triton_kernel_wrapper_functional": _IN_A_TABLE,
+    "triton_kernel_wrapper_mutation": _IN_A_TABLE,
+    "inductor_compiled_code": _COMPILED,
+    "aoti_call_delegate": _COMPILED,
+    "invoke_leaf_function": "whose function is in a table of this process; "
+    "register the function with torch.library.custom_op",
+}
+"""Higher-order operators whose arguments mean nothing in another process, and why."""
+
+
 # encoding
 
 
@@ -72,6 +95,8 @@ def _record(thing: Any) -> list[Any]:
         name = target._qualified_op_name
         return ["packet", name, registering_module(name)]
     if isinstance(thing, HigherOrderOperator):
+        if target.name() in PROCESS_BOUND:
+            raise Refused.because(f"it is the operator {target.name()}, {PROCESS_BOUND[target.name()]}")
         return ["higher_order", target.name(), type(target).__module__]
     kind = "class" if isinstance(target, type) else "function"
     found = resolve.name_of_function(target) if kind == "function" else name_of_class(target)
@@ -290,14 +315,25 @@ def _packet(name: str, module: str | None) -> OpOverloadPacket:
 
 def _resolve_higher_order(trust: frozenset[str], record: list[Any]) -> HigherOrderOperator:
     _, name, module = record
+    operator = _higher_order(name)
+    if operator is None:
+        own = module is None or module.partition(".")[0] == "torch"
+        remedy = "load with a release that has it" if own else f"import {module} first, which registers it"
+        raise LookupError(f"this torch ({torch.__version__}) has no such higher-order operator; {remedy}")
+    return operator
+
+
+def _higher_order(name: str) -> HigherOrderOperator | None:
+    """Return the higher-order operator called ``name``; a module of torch that registers it is imported."""
     import torch._higher_order_ops
 
-    operator = getattr(torch.ops.higher_order, name, None) if name.isidentifier() else None
-    if not isinstance(operator, HigherOrderOperator):
-        raise LookupError(
-            f"this torch ({torch.__version__}) has no such higher-order operator; import {module} first"
-        )
-    return operator
+    if not name.isidentifier():
+        return None
+    operator = getattr(torch.ops.higher_order, name, None)
+    if operator is None and name in LAZY_HIGHER_ORDER:
+        resolve.import_quietly(LAZY_HIGHER_ORDER[name])
+        operator = getattr(torch.ops.higher_order, name, None)
+    return operator if isinstance(operator, HigherOrderOperator) else None
 
 
 def _resolve_function(trust: frozenset[str], record: list[Any]) -> Any:
@@ -375,7 +411,7 @@ def _operator_of(name: str) -> Any:
         return None
     try:
         if parts[0] == "higher_order":
-            return _resolve_higher_order(frozenset(), ["higher_order", parts[1], ""])
+            return _higher_order(parts[1])
         packet = _packet(f"{parts[0]}::{parts[1]}", None)
         return packet if len(parts) == 2 else getattr(packet, parts[2], None)
     except LookupError:

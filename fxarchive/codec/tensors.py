@@ -74,6 +74,10 @@ def row_of_tensor(enc: Encoder, tensor: torch.Tensor, *, keep: bool = False) -> 
     rows = _rows(enc)
     row = rows.get(id(tensor))
     if row is not None:
+        if keep and enc.omit_weights and "storage" in enc.document["tensors"][row]:
+            encode_storage(
+                enc, tensor.untyped_storage(), keep=True
+            )  # a state dict was met first, without bytes
         return row
     why = why_not(tensor)
     if why is not None:
@@ -198,15 +202,6 @@ def encode_attributes(enc: Encoder, attributes: dict[str, Any]) -> list[Value]:
     names = list(attributes)
     values = enc.items(list(attributes.values()), lambda i: f".{names[i]}")
     return [part for pair in zip(names, values, strict=True) for part in pair]
-
-
-def refuse_subclass(enc: Encoder, tensor: torch.Tensor) -> Value:
-    """Refuse a tensor of a class that torch does not define as plain."""
-    cls = type(tensor)
-    raise Refused.because(
-        f"a tensor of class {cls.__module__}.{cls.__qualname__} cannot be kept; "
-        "convert it to a plain tensor (for example with .as_subclass(torch.Tensor))"
-    )
 
 
 # decoding
@@ -348,8 +343,6 @@ ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {
     UninitializedBuffer: encode_tensor,
 }
 
-ENCODE_WHERE: list[tuple[Callable[[Any], bool], Callable[[Encoder, Any], Value]]] = [
-    (lambda value: isinstance(value, torch.Tensor), refuse_subclass),
-]
+ENCODE_WHERE: list[tuple[Callable[[Any], bool], Callable[[Encoder, Any], Value]]] = []
 
 DECODE: dict[str, Callable[[Decoder, Any], Any]] = {"tensor": decode_tensor}

@@ -318,11 +318,12 @@ operator_case(
     put(1, "mine::f", "mine::f(Tensor x) -> Tensor", None),
     name="mine::f",
 )
+operator_case("higher-order-operator-gone", put(0, "higher_order", "gone", "torch.gone"), name="gone")
 operator_case(
-    "higher-order-operator-gone",
-    put(0, "higher_order", "gone", "torch.gone"),
+    "higher-order-operator-of-another-package",
+    put(0, "higher_order", "gone", "mine.ops"),
     name="gone",
-    module="torch.gone",
+    module="mine.ops",
 )
 operator_case(
     "class-not-imported",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import functools
 import typing
 import weakref
 import zoneinfo
@@ -18,6 +19,7 @@ import torch
 from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.traceback import NodeSource
+from torch.testing._internal.two_tensor import TwoTensor
 
 import fxarchive
 
@@ -30,7 +32,44 @@ class Colour(enum.Flag):
 
 
 class OwnTensor(torch.Tensor):
-    pass
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return NotImplemented
+
+
+class NotBuilt(TwoTensor):  # type: ignore[misc]
+    @staticmethod
+    def __tensor_unflatten__(inner: Any, context: Any, size: Any, stride: Any) -> Any:
+        raise ValueError("no")
+
+
+def not_built() -> torch.Tensor:
+    made: torch.Tensor = NotBuilt(torch.ones(2), torch.ones(2))
+    return made
+
+
+def on_its_way() -> torch.Tensor:
+    from torch.distributed._functional_collectives import AsyncCollectiveTensor
+
+    return AsyncCollectiveTensor(torch.ones(2))
+
+
+def inferred() -> torch.Tensor:
+    with torch.inference_mode():
+        made: torch.Tensor = TwoTensor(torch.ones(2), torch.ones(2))
+    return made
+
+
+def with_attributes() -> Any:
+    made = functools.partial(torch.relu)
+    made.name = "mine"  # type: ignore[attr-defined]
+    return made
+
+
+def calling_compiled_code() -> fx.GraphModule:
+    made = fx.Graph()
+    made.output(made.call_function(torch.ops.higher_order.inductor_compiled_code, (made.placeholder("x"),)))
+    return fx.GraphModule(nn.Module(), made)
 
 
 class OwnGraphModule(fx.GraphModule):
@@ -181,13 +220,22 @@ unsupported("flags", lambda: [Colour.RED | Colour.BLUE], "[0]")
 unsupported("weak-reference", lambda: [weakref.ref(deep)], "[0]")
 unsupported("annotation", lambda: [typing.TypeVar("T")], "[0]")
 unsupported(
-    "tensor-subclass", lambda: [torch.ones(1).as_subclass(OwnTensor)], "[0]", kind=f"{THIS}.OwnTensor"
+    "tensor-subclass",
+    lambda: [torch.Tensor._make_wrapper_subclass(OwnTensor, (2,))],  # type: ignore[attr-defined]
+    "[0]",
+    kind=f"{THIS}.OwnTensor",
 )
+unsupported("subclass-that-does-not-build", lambda: [not_built()], "[0]", reason="no")
+unsupported("live-tensor", lambda: [on_its_way()], "[0]")
+unsupported("inference-subclass", lambda: [inferred()], "[0]")
+unsupported("partial-with-attributes", lambda: [with_attributes()], "[0]")
+unsupported("partial-of-an-object", lambda: [functools.partial(nn.ReLU())], "[0]", kind="ReLU")
+unsupported("process-bound-operator", lambda: calling_compiled_code(), "graph.inductor_compiled_code.target")
 unsupported("tensor-with-history", of_tensor(lambda t: t.requires_grad_() * 2), "[0]")
 unsupported("tensor-with-hooks", of_tensor(hooked), "[0]")
 unsupported("nested-tensor", lambda: [torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])], "[0]")
 unsupported("mkldnn-tensor", of_tensor(lambda t: t.to_mkldnn()), "[0]")
-unsupported("transformed-tensor", captured_by_vmap, "[0]")
+unsupported("transformed-tensor", lambda: [torch._to_functional_tensor(torch.ones(2))], "[0]")
 unsupported("zeros-without-storage", lambda: [torch._efficientzerotensor(2)], "[0]")
 unsupported("storage-too-small", of_tensor(shrunk), "[0]", bytes=8, needed=16)
 unsupported(
