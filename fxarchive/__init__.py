@@ -13,10 +13,15 @@ from typing import TYPE_CHECKING, Any
 from fxarchive._version import __version__
 
 if TYPE_CHECKING:
+    from fxarchive.adoption import AdoptReport, adopt
     from fxarchive.api import SaveReport, dumps, load, loads, save
+    from fxarchive.artefact import Artefact, ArtefactCall, SealedArtefact
+    from fxarchive.comparison import Comparison, Difference, compare
     from fxarchive.errors import (
         ArchiveNotFound,
+        BadStream,
         CorruptArchive,
+        ExtensionFailed,
         FakeModeConflict,
         ForbiddenName,
         FxArchiveError,
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
         MigrationFailed,
         MissingDevice,
         MissingOperator,
+        NotAGraphPickler,
         NotAnArchive,
         OldSchemaWarning,
         Problem,
@@ -34,56 +40,82 @@ if TYPE_CHECKING:
         TooLarge,
         TooNew,
         TruncatedArchive,
+        UnboundArtefact,
+        UnknownExtension,
         UnsupportedValue,
         UntrustedNames,
     )
+    from fxarchive.extensions import register, unregister
+    from fxarchive.inert import InertRecord
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
     from fxarchive.orders import UpgradeReport
+    from fxarchive.pickler import GraphPickler
     from fxarchive.qualname import QualifiedName
     from fxarchive.upgrading import downgrade, upgrade
     from fxarchive.verification import VerifyReport, verify
 
 __all__ = [
+    "AdoptReport",
     "ArchiveInfo",
     "ArchiveNotFound",
+    "Artefact",
+    "ArtefactCall",
+    "BadStream",
+    "Comparison",
     "CorruptArchive",
+    "Difference",
+    "ExtensionFailed",
     "FakeModeConflict",
     "ForbiddenName",
     "FxArchiveError",
+    "GraphPickler",
     "IncompatibleOperator",
+    "InertRecord",
     "InvalidDocument",
     "Limits",
     "LossNotAllowed",
     "MigrationFailed",
     "MissingDevice",
     "MissingOperator",
+    "NotAGraphPickler",
     "NotAnArchive",
     "OldSchemaWarning",
     "Problem",
     "QualifiedName",
     "ReplayFailed",
     "SaveReport",
+    "SealedArtefact",
     "StoreError",
     "TooLarge",
     "TooNew",
     "TruncatedArchive",
+    "UnboundArtefact",
+    "UnknownExtension",
     "UnsupportedValue",
     "UntrustedNames",
     "UpgradeReport",
     "VerifyReport",
     "__version__",
+    "adopt",
+    "compare",
     "downgrade",
     "dumps",
     "inspect",
     "load",
     "loads",
+    "register",
     "save",
+    "unregister",
     "upgrade",
     "verify",
 ]
 
 _MODULES = {
+    "adoption": (
+        "AdoptReport",
+        "adopt",
+    ),
     "api": (
         "SaveReport",
         "dumps",
@@ -91,11 +123,27 @@ _MODULES = {
         "loads",
         "save",
     ),
+    "comparison": (
+        "Comparison",
+        "Difference",
+        "compare",
+    ),
+    "artefact": (
+        "Artefact",
+        "ArtefactCall",
+        "SealedArtefact",
+    ),
     "inspection": (
         "ArchiveInfo",
         "inspect",
     ),
+    "extensions": (
+        "register",
+        "unregister",
+    ),
+    "inert": ("InertRecord",),
     "limits": ("Limits",),
+    "pickler": ("GraphPickler",),
     "orders": ("UpgradeReport",),
     "qualname": ("QualifiedName",),
     "upgrading": (

@@ -13,17 +13,26 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from fxarchive.document import (
+    ARTEFACTS,
     EXPORTED_PROGRAMS,
+    EXTENSIONS,
+    FACTS,
     NODE_SOURCES,
     OPS,
+    RECORDS,
     SCRIPT_OBJECTS,
     SOURCE_COLUMNS,
     SYMBOLIC_SHAPES,
     TENSOR_SUBCLASSES,
+    TRACING_CONTEXTS,
     Document,
     empty_document,
 )
 from fxarchive.errors import CorruptArchive, ForbiddenName, InvalidDocument, UntrustedNames
+from fxarchive.extensions import is_tag
+from fxarchive.program_audit import check_guards, check_programs
+from fxarchive.source_names import check_path, keyword_names
+from fxarchive.tables import CONTAINERS, parts
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
@@ -32,6 +41,11 @@ FEATURE_KEYS = {
     SYMBOLIC_SHAPES: "symbolic",
     NODE_SOURCES: "sources",
     EXPORTED_PROGRAMS: "programs",
+    FACTS: "facts",
+    EXTENSIONS: "extensions",
+    RECORDS: "records",
+    ARTEFACTS: "artefacts",
+    TRACING_CONTEXTS: "contexts",
     TENSOR_SUBCLASSES: "subclasses",
     SCRIPT_OBJECTS: "script_objects",
 }
@@ -42,10 +56,24 @@ _GRAPH_KEYS = {
     "types": list,
     "keys": list, "layouts": list, "layout": list, "columns": list, "codegen": list, "tracer": list,
 }  # fmt: skip
-_TARGET_LENGTHS = {"operator": 4, "packet": 3, "higher_order": 3, "function": 2, "class": 2}
+_ALL_GRAPH_KEYS = {*_GRAPH_KEYS, "input_sources"}
+_PLAIN_PATHS = re.compile(r"\w+(?:[.\n]\w+)*", re.ASCII)
+_PATHS = frozenset({"get_attr", "call_module", "output"})
+"""Opcodes whose target is a path."""
+_TARGET_LENGTHS = {
+    "operator": 4,
+    "packet": 3,
+    "higher_order": 3,
+    "function": 2,
+    "class": 2,
+    "artefact": 2,
+    "named_operator": 3,
+}
 _OP = {op: number for number, op in enumerate(OPS)}
 _FORBIDDEN = frozenset(keyword.kwlist)
-_PLAIN_PATH = re.compile(r"\w+(?:\.\w+)*", re.ASCII)
+_UNPRINTABLE = frozenset({"record", "standard", "artefact", "tracing_context", "shared", "value"})
+"""Tags that no argument and no type of a node has: fx writes what ``repr`` of it says into source, and ``repr`` of an
+instance is code of its class. A writer gives containers in arguments no identity, so they need no reference."""
 
 
 def audit(document: Document, *, trust: Collection[str] | None, features: Iterable[str] = ()) -> None:
@@ -68,14 +96,21 @@ def audit(document: Document, *, trust: Collection[str] | None, features: Iterab
     _check_targets(document["targets"], trust)
     if "sources" in document:
         _check_sources(document)
+    for row, entry in enumerate(_rows(document, "facts")):
+        _check_fact(f"row {row} of facts", entry)
+    for row, entry in enumerate(_rows(document, "extensions")):
+        _check_extension(f"row {row} of extensions", entry)
     for row, graph in enumerate(document["graphs"]):
         _check_graph(document, f"graph {row}", graph)
+    checked: set[Any] = set()
     for row, module in enumerate(document["modules"]):
-        _check_module(f"module {row}", module)
+        _check_module(f"module {row}", module, checked)
+    if "programs" in document:
+        check_programs(document)
 
 
 def audit_sections(document: Any, sizes: Mapping[str, int], content: str) -> None:
-    """Check that each section of an archive holds what one storage says, and that none is left over.
+    """Check that each section of an archive holds what one storage or artefact says, and that none is left over.
 
     Args:
         document: of the current schema; whoever calls this turns what does not fit it into one error.
@@ -84,13 +119,15 @@ def audit_sections(document: Any, sizes: Mapping[str, int], content: str) -> Non
 
     Raises:
         CorruptArchive: a storage names a section that is not there.
-        InvalidDocument: a section belongs to no storage, to two, or has another size.
+        InvalidDocument: a section belongs to nothing, to two, or has another size.
 
     >>> document = {"storages": [{"section": "storages/0", "size": 8}]}
     >>> audit_sections(document, {"document": 900, "storages/0": 8}, "document")
     """
     used = {content}
-    for row, record in enumerate(document["storages"]):
+    stored = [(f"storages[{row}]", record) for row, record in enumerate(document["storages"])]
+    stored += [(f"artefacts[{row}]", record) for row, record in enumerate(document.get("artefacts", ()))]
+    for where, record in stored:
         name = record.get("section")
         if name is None:
             continue
@@ -98,13 +135,13 @@ def audit_sections(document: Any, sizes: Mapping[str, int], content: str) -> Non
             raise CorruptArchive("the index", f"there is no section {name!r:.80}")
         if name in used or sizes[name] != record["size"]:
             raise InvalidDocument(
-                f"storages[{row}]",
+                where,
                 f"section {name!r:.80} is not its own, or has another size than {record['size']}",
             )
         used.add(name)
     unused = sizes.keys() - used
     if unused:
-        raise InvalidDocument("the index", f"no storage refers to the section {min(unused)!r:.80}")
+        raise InvalidDocument("the index", f"nothing refers to the section {min(unused)!r:.80}")
 
 
 def _check_tables(document: Any, features: Iterable[str]) -> None:
@@ -158,8 +195,35 @@ def _check_sources(document: Any) -> None:
         raise InvalidDocument(where, "its columns differ in length")
 
 
+def _rows(document: Any, table: str) -> list[Any]:
+    rows = document.get(table, [])
+    if type(rows) is not list:
+        raise InvalidDocument(f"table {table}", "it is not a list")
+    return rows
+
+
+def _check_fact(where: str, entry: Any) -> None:
+    if (
+        type(entry) is not list
+        or len(entry) != 3
+        or entry[0] not in ("value", "object")
+        or type(entry[1]) is not str
+    ):
+        raise InvalidDocument(where, "it is not a record of a class")
+    names = entry[2][::2] if type(entry[2]) is list and len(entry[2]) % 2 == 0 else [None]
+    if not all([type(name) is str for name in names]) or len(set(names)) != len(names):
+        raise InvalidDocument(where, "its fields are not names and values")
+
+
+def _check_extension(where: str, entry: Any) -> None:
+    if type(entry) is not list or len(entry) != 4 or not is_tag(entry[0]) or type(entry[2]) is not bool:
+        raise InvalidDocument(where, "it is not a tag, a version and a value")
+    if type(entry[1]) is not int or not 1 <= entry[1] < 2**53:
+        raise InvalidDocument(where, "its version is not a number from 1 up")
+
+
 def _check_graph(document: Document, where: str, graph: Any) -> None:
-    if type(graph) is not dict or set(graph) != set(_GRAPH_KEYS):
+    if type(graph) is not dict or not set(_GRAPH_KEYS) <= set(graph) <= _ALL_GRAPH_KEYS:
         raise InvalidDocument(where, "its columns are not those of its schema")
     for key, kind in _GRAPH_KEYS.items():
         if type(graph[key]) is not kind:
@@ -177,8 +241,20 @@ def _check_graph(document: Document, where: str, graph: Any) -> None:
     _check_node_targets(document, where, graph)
     for pattern in graph["patterns"]:
         _check_pattern(where, pattern)
+    _check_printed(where, graph["types"][1:])
     _check_attribute_reads(document, where, graph)
-    _check_codegen(where, graph["codegen"])
+    _check_codegen(document, where, graph["codegen"])
+    if "input_sources" in graph:
+        _check_input_sources(document, where, graph["input_sources"], count)
+
+
+def _check_input_sources(document: Any, where: str, column: Any, count: int) -> None:
+    if type(column) is not list or [type(part) for part in column] != [list, list] or "facts" not in document:
+        raise InvalidDocument(where, "input_sources is not a column of records")
+    numbers, values = column
+    _check_rows(where, "input_sources", numbers, count)
+    if len(numbers) != len(values) or sorted(set(numbers)) != numbers:
+        raise InvalidDocument(where, "input_sources is not a column of records")
 
 
 def _check_rows(where: str, column: str, rows: list[Any], end: int, start: int = 0) -> None:
@@ -197,11 +273,27 @@ def _check_node_targets(document: Document, where: str, graph: Any) -> None:
     functions, texts = len(document["targets"]), document["texts"]
     call_function = _OP["call_function"]
     _check_rows(where, "targets", graph["targets"], max(functions, len(texts)))
-    seen = set(zip(graph["ops"], graph["targets"], strict=True))
-    for op, row in seen:
-        _check_rows(where, "targets", [row], functions if op == call_function else len(texts))
+    rows: dict[int, set[int]] = {}
+    for op, row in set(zip(graph["ops"], graph["targets"], strict=True)):
+        rows.setdefault(op, set()).add(row)
+    for op, named in rows.items():
+        _check_rows(where, "targets", list(named), functions if op == call_function else len(texts))
         if op != call_function:
-            _check_text_target(where, OPS[op], texts[row])
+            targets = [texts[row] for row in named]
+            if not (OPS[op] in _PATHS and _are_plain_paths(targets)):
+                for target in targets:
+                    _check_text_target(where, OPS[op], target)
+
+
+def _are_plain_paths(paths: list[str]) -> bool:
+    """Whether `check_path` would let all of them pass, for a reason that is quick to see."""
+    joined = "\n".join(paths)
+    return (
+        _PLAIN_PATHS.fullmatch(joined) is not None
+        and joined.count("\n") == len(paths) - 1
+        and "__" not in joined
+        and _FORBIDDEN.isdisjoint(joined.replace("\n", ".").split("."))
+    )
 
 
 def _check_text_target(where: str, op: str, target: str) -> None:
@@ -213,16 +305,6 @@ def _check_text_target(where: str, op: str, target: str) -> None:
         check_path(f"{where}, a {op} node,", target)
 
 
-def check_path(where: str, path: str) -> None:
-    """Check an attribute path such as ``layers.0.weight``; raise `ForbiddenName` if an atom of it is
-    unsafe."""
-    atoms = path.split(".")
-    if _PLAIN_PATH.fullmatch(path) and "__" not in path and _FORBIDDEN.isdisjoint(atoms):
-        return
-    for atom in atoms:
-        check_path_atom(where, atom)
-
-
 def _check_pattern(where: str, pattern: Any) -> None:
     if type(pattern) is not list or len(pattern) != 2 or not type(pattern[0]) is type(pattern[1]) is list:
         raise InvalidDocument(where, "a call pattern is not a pair of lists")
@@ -232,6 +314,21 @@ def _check_pattern(where: str, pattern: Any) -> None:
         if type(name) is not str:
             raise InvalidDocument(where, "a keyword of a call pattern is not a string")
         check_identifier(f"{where}, a keyword argument,", name)
+    _check_printed(where, [pattern[0], pattern[1][1::2]])
+
+
+def _check_printed(where: str, groups: list[Any]) -> None:
+    """Check that nothing among arguments or types of nodes is of a kind that must not be printed."""
+    stack = [value for group in groups for value in group]
+    while stack:
+        value = stack.pop()
+        if type(value) is not list or not value:
+            continue
+        tag = value[0] if type(value[0]) is str else ""
+        if tag in _UNPRINTABLE:
+            raise InvalidDocument(where, f"a {tag} cannot be an argument or a type of a node")
+        # what is no container of a known form is searched whole
+        stack.extend(parts(value) if tag in CONTAINERS else value)
 
 
 def _check_attribute_reads(document: Document, where: str, graph: Any) -> None:
@@ -250,7 +347,7 @@ def _check_attribute_reads(document: Document, where: str, graph: Any) -> None:
             check_path_atom(f"{where}, a getattr call,", atom)
 
 
-def _check_codegen(where: str, codegen: list[Any]) -> None:
+def _check_codegen(document: Document, where: str, codegen: list[Any]) -> None:
     kind = codegen[0] if codegen else None
     if {"plain": 2, "pytree": 5}.get(str(kind)) != len(codegen):
         raise InvalidDocument(where, "its codegen is not of a known kind")
@@ -260,37 +357,31 @@ def _check_codegen(where: str, codegen: list[Any]) -> None:
     for name in names:
         check_identifier(f"{where}, its codegen,", name.removeprefix("*").removeprefix("*"))
     if kind == "pytree":
-        for key in _keyword_names(codegen[3]):
+        for key in keyword_names(document, where, codegen[3]):
             check_identifier(f"{where}, its input spec,", key)
 
 
-def _keyword_names(spec: Any) -> list[str]:
-    """Return the keys that fx writes into source: those of the dict in an input spec ``(args, kwargs)``."""
-    try:
-        children = spec[1][2]
-        context = children[1][1] if len(children) == 2 else None
-    except (TypeError, IndexError, KeyError):
-        return []
-    if type(context) is not list or len(context) != 2 or type(context[1]) is not list:
-        return []
-    return [key if type(key) is str else repr(key) for key in context[1]]
+_MEMBERS = (("parameters", 2), ("buffers", 3), ("modules", 2), ("attributes", 2))
 
 
-def _check_module(where: str, module: Any) -> None:
+def _check_module(where: str, module: Any, checked: set[Any]) -> None:
+    """Check one record; ``checked`` has the names that are good, since most modules have the same ones."""
     if type(module) is not dict or (
         type(module.get("graph", module.get("klass"))) is not int and "guards" not in module
     ):
         raise InvalidDocument(where, "it is not a record with a class or a graph")
-    for key, step in (("parameters", 2), ("buffers", 3), ("modules", 2), ("attributes", 2)):
-        names = module.get(key, [])
-        if (
-            type(names) is not list
-            or len(names) % step
-            or not all([type(name) is str for name in names[::step]])
-        ):
+    if "guards" in module:
+        check_guards(where, module["guards"])
+    for key, step in _MEMBERS:
+        if key not in module:
+            continue
+        members = module[key]
+        names: list[Any] = members[::step] if type(members) is list else [None]
+        if not all([type(name) is str for name in names]) or len(members) % step:
             raise InvalidDocument(where, f"{key} is not a list of names and what they stand for")
-        if key != "attributes":
-            for name in names[::step]:
+        if key != "attributes" and not checked.issuperset(names):
+            for name in names:
                 if "." in name:
                     raise ForbiddenName(where, name)
                 check_path_atom(where, name)
+            checked.update(names)

@@ -14,6 +14,7 @@ from fxarchive.errors import Problem
 from fxarchive.limits import DEFAULT_LIMITS, Limits
 from fxarchive.migrations.operators.calls import Kind
 from fxarchive.reading import read_document
+from fxarchive.summary import OPERATORS
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def judge(document: Document, torch: Torch) -> Compatibility:
     """Return what ``torch`` makes of a document."""
     adapted = adapt(document, torch)
     foreign = sorted({
-        record[1] for record in document["targets"] if record[0] in ("operator", "packet") and is_foreign(record[1])
+        record[1] for record in document["targets"] if record[0] in OPERATORS and is_foreign(record[1])
     })  # fmt: skip
     return Compatibility(
         torch.release,

@@ -50,6 +50,9 @@ MIN_READER = 2
 SYMBOLIC_SHAPES = "symbolic-shapes"
 """Feature flag of archives with symbolic sizes, expressions and shape environments."""
 
+OPERATORS_BY_NAME = "operators-by-name"
+"""Feature flag of archives with operators whose schema nobody recorded (adopted streams)."""
+
 PARTIAL_FUNCTIONS = "partial-functions"
 """Feature flag of archives with functools.partial."""
 
@@ -65,8 +68,36 @@ EXPORTED_PROGRAMS = "exported-programs"
 NODE_SOURCES = "node-sources"
 """Feature flag of archives that say which earlier nodes their nodes were made from (``from_node``)."""
 
+FACTS = "torch-facts"
+"""Feature flag of archives with small records of torch: descriptors, sources, reasons, annotations."""
+
+EXTENSIONS = "extensions"
+"""Feature flag of archives with values that a program registered under tags of its own."""
+
+RECORDS = "records"
+"""Feature flag of archives with instances of classes of the user, or values of the standard library."""
+
+ARTEFACTS = "artefacts"
+"""Feature flag of archives with compiled artefacts."""
+
+TRACING_CONTEXTS = "tracing-contexts"
+"""Feature flag of archives with a `torch._guards.TracingContext`."""
+
 FEATURES: frozenset[str] = frozenset(
-    {SYMBOLIC_SHAPES, NODE_SOURCES, EXPORTED_PROGRAMS, PARTIAL_FUNCTIONS, TENSOR_SUBCLASSES, SCRIPT_OBJECTS}
+    {
+        SYMBOLIC_SHAPES,
+        NODE_SOURCES,
+        EXPORTED_PROGRAMS,
+        FACTS,
+        EXTENSIONS,
+        RECORDS,
+        ARTEFACTS,
+        TRACING_CONTEXTS,
+        OPERATORS_BY_NAME,
+        PARTIAL_FUNCTIONS,
+        TENSOR_SUBCLASSES,
+        SCRIPT_OBJECTS,
+    }
 )
 """Feature flags that this release understands."""
 
@@ -75,6 +106,7 @@ DOCUMENT = "document"
 
 STREAM = "stream"
 """Name of the section that holds the stream of an archive of schema 1."""
+
 SOURCE_COLUMNS = ("pass", "action", "graph", "name", "target", "count", "origins")
 """Columns of the table `sources`, each of row numbers; all but the last have an entry for each row."""
 
@@ -111,8 +143,14 @@ VALUE_TAGS = frozenset(
         "subclass", "nested_int", "dim_range",
         # exported programs (a feature flag)
         "program", "export",
-        # where a node comes from (a feature flag)
-        "node_source",
+        # where a node comes from; records of torch; registered values (a feature flag each)
+        "node_source", "fact", "extension",
+        # instances of classes, values of the standard library (a feature flag)
+        "record", "standard",
+        # compiled artefacts (a feature flag)
+        "artefact",
+        # tracing contexts (a feature flag)
+        "tracing_context",
         # a place in a call pattern that takes the next operand
         "hole",
     }

@@ -158,6 +158,17 @@ class IncompatibleOperator(FxArchiveError):
         )
 
 
+class UnboundArtefact(FxArchiveError):
+    """A graph called a compiled artefact that nothing was bound to. Attributes: `kind` (str)."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"The graph calls a compiled artefact of kind {kind!r}, which fxarchive never opens; open the bytes of "
+            "node.target.artefact with what made them and pass the result to node.target.bind()."
+        )
+        self.kind = kind
+
+
 class MissingDevice(FxArchiveError):
     """A real tensor belongs on a device that this machine lacks or cannot use.
 
@@ -180,6 +191,28 @@ class ReplayFailed(FxArchiveError):
         self.reason = reason
 
 
+class UnknownExtension(FxArchiveError):
+    """The file holds values of kinds that no import has registered. Attributes: `tags` (tuple of `Problem`)."""
+
+    def __init__(self, tags: Sequence[Problem]) -> None:
+        self.tags = tuple(tags)
+        lines = "".join(f"\n  {tag}: {remedy}" for tag, remedy in self.tags)
+        super().__init__(
+            f"The archive holds values that other packages define; follow the remedy of each.{lines}"
+        )
+
+
+class ExtensionFailed(FxArchiveError):
+    """A registered decoder raised. Attributes: `tag` (str), `version` (int), `reason` (str)."""
+
+    def __init__(self, tag: str, version: int, reason: str) -> None:
+        super().__init__(
+            f"The decoder registered for {tag!r} failed on a value of its version {version} ({reason}); correct it, or "
+            "ask who made the archive."
+        )
+        self.tag, self.version, self.reason = tag, version, reason
+
+
 class FakeModeConflict(FxArchiveError):
     """The caller's fake_mode cannot take the symbols of the archive. Attributes: `reason` (str)."""
 
@@ -187,6 +220,25 @@ class FakeModeConflict(FxArchiveError):
         super().__init__(
             f"The archive does not fit into the given fake_mode: {reason}; load without fake_mode, or pass a new "
             "FakeTensorMode(shape_env=ShapeEnv())."
+        )
+        self.reason = reason
+
+
+class BadStream(FxArchiveError):
+    """A stream to adopt is no pickle that can be read, or a broken one. Attributes: `where`, `reason` (str)."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where[:1].upper()}{where[1:]} cannot be read: {reason}; get a good copy of it.")
+        self.where, self.reason = where, reason
+
+
+class NotAGraphPickler(FxArchiveError):
+    """A stream to adopt is a pickle, but not one of torch's GraphPickler. Attributes: `reason` (str)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The stream is not one that torch's GraphPickler wrote: {reason}; adopt only such streams, and save "
+            "anything else with fxarchive.save."
         )
         self.reason = reason
 

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
 from fxarchive import container, store
-from fxarchive.container import Archive, Writer
+from fxarchive.container import Archive, Change, Writer
 from fxarchive.document import FEATURES, SCHEMA, content_section
 from fxarchive.errors import TooNew
 from fxarchive.limits import DEFAULT_LIMITS, KIB, Limits
 from fxarchive.ports import Port
-from fxarchive.summary import COUNTS, Calls, Contents, describe
+from fxarchive.summary import COUNTS, ArtefactInfo, Calls, Contents, describe
 
 READ_BYTES = 512 * KIB
 """Documents up to this size are read by default; for larger ones the summary in the header has to do."""
@@ -57,6 +57,13 @@ class ArchiveInfo:
     """Metadata of nodes that was left out at save, with the reasons."""
     too_new: str | None
     """Why this release cannot load it, or None if it can."""
+    old: bool
+    """Whether it is of an older schema: it loads, and `fxarchive.upgrade` brings it up to date."""
+    history: tuple[Change, ...]
+    """How it came to its schema if it was not saved in it, oldest first: schemas, by which fxarchive, the
+    identity of the archive that it was, and what could not be kept or was not known."""
+    notes: tuple[str, ...]
+    """What a migration in memory could not keep or did not know; only where an old document was read."""
     complete: bool
     """Whether `contents` comes from the document; if False, from the summary that the header holds."""
     contents: Contents
@@ -65,7 +72,8 @@ class ArchiveInfo:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON; docs/cli.md describes the keys."""
         writer = {name: getattr(self.writer, name) for name in ("fxarchive", "torch", "python")}
-        return {**asdict(self), "writer": writer}
+        history = [change._asdict() for change in self.history]
+        return {**asdict(self), "writer": writer, "history": history}
 
 
 def inspect(
@@ -89,6 +97,7 @@ def inspect(
     Raises:
         ArchiveNotFound, StoreError: the path cannot be read.
         NotAnArchive, TruncatedArchive, CorruptArchive, TooLarge: the file is not a whole archive.
+        MigrationFailed: it is of an older schema, and a migration cannot take what it holds.
         TooNew: its container version is not known. A newer schema is no error: see `ArchiveInfo.too_new`.
 
     >>> import torch, fxarchive
@@ -102,10 +111,12 @@ def inspect(
         header = archive.header
         too_new = _too_new(archive)
         contents = None
+        notes: tuple[str, ...] = ()
         if too_new is None and _is_read(archive, full):
-            from fxarchive.reading import read_document  # a large document is not read, and start-up counts
+            from fxarchive.reading import read_current
 
-            contents = describe(read_document(archive, limits))
+            content = read_current(archive, limits)
+            contents, notes = describe(content.document), content.notes
         return ArchiveInfo(
             path=_shown(path),
             size=archive.size,
@@ -119,6 +130,9 @@ def inspect(
             metadata=header.metadata,
             dropped=_strings(header.summary.get("dropped")),
             too_new=too_new,
+            old=header.schema < SCHEMA,
+            history=header.history,
+            notes=notes,
             complete=contents is not None,
             contents=from_summary(header.summary) if contents is None else contents,
             sections=tuple(
@@ -148,6 +162,7 @@ def from_summary(summary: Mapping[str, Any]) -> Contents:
         outputs=tuple([Port(*row) for row in _rows(summary.get("outputs"), (str, str))]),
         trust=_strings(summary.get("trust")),
         imports=_strings(summary.get("imports")),
+        artefacts=tuple([ArtefactInfo(*row) for row in _rows(summary.get("artefacts"), (str, int))]),
         examples=summary.get("examples") is True,
     )
 

@@ -82,7 +82,7 @@ def printed_name(kind: str, name: str) -> str:
     >>> printed_name("operator", "aten::relu"), printed_name("higher_order", "cond")
     ('aten.relu.default', 'higher_order.cond')
     """
-    if kind == "operator":
+    if kind in ("operator", "named_operator"):
         dotted = name.replace("::", ".")
         return dotted if "." in name else f"{dotted}.default"
     if kind == "packet":
@@ -184,6 +184,26 @@ class Notation:
         held = ", ".join([self._any(part) for part in parts(value)])
         return f"{self._target(value).rpartition('.')[2]}({held})"
 
+    def _fact(self, value: list[Any]) -> str:
+        _, name, flat = entry(self.document, "facts", value[1])
+        held = [self._any(part) for part in flat[1::2]]
+        fields = ", ".join(map("{}={}".format, map(escaped, flat[::2]), held))
+        return f"{escaped(clipped(name.rpartition('.')[2], self.most_text))}({fields})"
+
+    def _extension(self, value: list[Any]) -> str:
+        tag, version, _, held = entry(self.document, "extensions", value[1])
+        return f"<{escaped(tag)} {version:d}: {self._any(held)}>"
+
+    def _record(self, value: list[Any]) -> str:
+        target, flat = entry(self.document, "records", value[1])
+        name = "namespace" if target is None else target_name(self.document, target).rpartition(".")[2]
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return f"{name}({', '.join([f'{escaped(key)}={self._any(held)}' for key, held in pairs])})"
+
+    def _standard(self, value: list[Any]) -> str:
+        held = ", ".join([self._any(part) for part in value[2]])
+        return f"{escaped(value[1])}({held})"
+
     def _node_source(self, value: list[Any]) -> str:
         sources, row = self.document["sources"], value[1]
         if type(row) is not int or not 0 <= row < len(sources["pass"]):
@@ -222,8 +242,12 @@ _WRITERS: dict[str, Callable[[Notation, list[Any]], str]] = {
     "generator": lambda notation, value: f"<generator on {escaped(device_name(value[1], value[2]))}>",
     "name": lambda notation, value: escaped(value[1]),
     "named": Notation._named,
+    "record": Notation._record,
+    "standard": Notation._standard,
     "annotation": Notation._annotation,
     "node_source": Notation._node_source,
+    "fact": Notation._fact,
+    "extension": Notation._extension,
     "shared": Notation._row,
     "value": Notation._row,
     "text": Notation._row,

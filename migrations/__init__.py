@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from fxarchive.migrations import schema_1_to_2
 from fxarchive.migrations.content import Content
 
 
@@ -23,4 +24,4 @@ class Step(Protocol):
         """Return the content, of the next schema, in this one."""
 
 
-STEPS: tuple[Step, ...] = ()
+STEPS: tuple[Step, ...] = (schema_1_to_2,)

@@ -13,11 +13,12 @@ class Content:
 
     Attributes:
         schema: the schema that `document` is of.
-        document: the document in its wire form; for schema 1 the bytes of the stream.
+        document: the document as rows, unpacked; for schema 1 the bytes of the stream.
         features: feature flags that a reader of the document must understand.
         sections: bytes of the sections that a step took out of the document, by name; sections that the archive
             has already are not here and stay as they are.
         notes: what a step could not know or had to leave out, a sentence each.
+        torch: the release of torch that wrote the archive, as its header says; empty where nobody knows.
     """
 
     schema: int
@@ -25,3 +26,4 @@ class Content:
     features: frozenset[str] = frozenset()
     sections: Mapping[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    torch: str = ""

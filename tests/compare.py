@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import decimal
 import enum
 import functools
+import pathlib
 import struct
 import types
 import weakref
@@ -180,6 +182,12 @@ def _equality(c: Comparison, path: str, left: Any, right: Any) -> None:
         c.report(path, left, right)
 
 
+def _text(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """By what is printed: a signalling nan cannot even be compared with itself."""
+    if repr(left) != repr(right):
+        c.report(path, left, right)
+
+
 def _number(c: Comparison, path: str, left: Any, right: Any) -> None:
     if _bits(left) != _bits(right):
         c.report(path, left, right)
@@ -303,7 +311,7 @@ def _is_immutable(value: Any) -> bool:
 
 Compare = Callable[[Comparison, str, Any, Any], None]
 
-_ATOMS: tuple[Compare, ...] = (_identity, _equality, _number)
+_ATOMS: tuple[Compare, ...] = (_identity, _equality, _number, _text)
 _STATELESS = frozenset((tuple, list, dict, set, frozenset, torch.Size, collections.deque))
 _IMMUTABLE = (tuple, frozenset, slice, types.MethodType, weakref.ReferenceType)
 _COMPARERS: dict[type, Compare] = {
@@ -313,6 +321,8 @@ _COMPARERS: dict[type, Compare] = {
     **dict.fromkeys((type(...), type(NotImplemented), types.FunctionType, types.ModuleType), _identity),
     **dict.fromkeys((types.MethodDescriptorType, types.WrapperDescriptorType), _identity),
     types.BuiltinFunctionType: _equality,
+    pathlib.PurePath: _equality,  # what a path remembers of itself is no part of it
+    decimal.Decimal: _text,
     **dict.fromkeys((tuple, list, collections.deque), _sequence),
     dict: _mapping,
     **dict.fromkeys((set, frozenset), _set),
@@ -331,7 +341,8 @@ _found: dict[type, Compare] = {}
 def _comparer_of(cls: type) -> Compare:
     if cls not in _found:
         in_typing = cls.__module__ in ("typing", "datetime")
-        _found[cls] = _equality if in_typing else _COMPARERS[next(base for base in _bases(cls))]
+        named = compare_torch.BY_NAME.get(f"{cls.__module__}.{cls.__qualname__}")
+        _found[cls] = _equality if in_typing else named or _COMPARERS[next(base for base in _bases(cls))]
     return _found[cls]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
+import traceback
 import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,12 +14,15 @@ import numpy
 import sympy
 import torch
 from torch import fx, nn
+from torch._guards import TracingContext
 from torch._library.fake_class_registry import FakeScriptObject
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.nested._internal.nested_int import NestedIntNode
 from torch.utils._pytree import TreeSpec
+
+from fxarchive import ArtefactCall
 
 try:
     from torch.fx.traceback import NodeSource
@@ -292,11 +298,14 @@ def _found_by_target(
 ) -> None:
     """`Graph.find_nodes` answers from a table beside the list; it must know the same nodes."""
     at, other_at = ({node: i for i, node in enumerate(nodes)} for nodes in (mine, others))
+    targets = {node.target: other.target for node, other in zip(mine, others, strict=False)}
     for op, target in dict.fromkeys((node.op, node.target) for node in mine):
         if type(target).__module__ == "torch._dynamo.utils":
             continue  # a wrapper of a torch-numpy function, which dynamo makes anew for each call
         wanted = {"op": op, "target": target} if op == "call_function" else {"op": op}
         x = [at.get(node) for node in left.find_nodes(**wanted)]
+        if isinstance(target, ArtefactCall):  # an object of each load
+            wanted["target"] = targets[target]
         y = [other_at.get(node) for node in right.find_nodes(**wanted)]
         c.equal(f"{path}.find_nodes({op}, {target})", x, y)
 
@@ -311,6 +320,27 @@ def _tree_spec(c: Comparison, path: str, left: Any, right: Any) -> None:
 def _frozen(value: Any) -> Any:
     """Specs are values: whether two of them hold one list or two equal ones says nothing."""
     return tuple(map(_frozen, value)) if type(value) is list else value
+
+
+def _fields(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """Records of torch by their fields: what they remember beside them (a hash, a printed name) is derived."""
+    for field in dataclasses.fields(left):
+        if field.init:
+            c.push(f"{path}.{field.name}", getattr(left, field.name), getattr(right, field.name))
+
+
+def _graph_argument(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """An argument of a graph, without its examples unless they are symbolic: tensors of the caller are not kept."""
+    for name in ("source", "pass_arg_as_tensor", "fake_tensor", "is_tensor"):
+        c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+    for name, kept in (("_example", isinstance(left._example, SYMBOLIC)), ("example_strong_ref", False)):
+        c.push(f"{path}.{name}", getattr(left, name) if kept else None, getattr(right, name))
+
+
+def _frame(c: Comparison, path: str, left: Any, right: Any) -> None:
+    for name in ("filename", "lineno", "name", "line", "end_lineno", "colno", "end_colno"):
+        c.equal(f"{path}.{name}", getattr(left, name, None) or None, getattr(right, name, None) or None)
+    c.equal(f"{path}.locals", left.locals, right.locals)
 
 
 def _node_source(c: Comparison, path: str, left: Any, right: Any) -> None:
@@ -439,7 +469,11 @@ def _array(c: Comparison, path: str, left: Any, right: Any) -> None:
     c.equal(f"{path} bytes", left.tobytes(), right.tobytes())
 
 
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+BY_NAME = {"torch._dynamo.variables.builder.GraphArg": _graph_argument}
+"""Classes of modules that take seconds to import."""
 IMMUTABLE = (
+    *(torch._guards.Source, traceback.FrameSummary, functools.partial),
     *(
         TreeSpec,
         NodeSource,
@@ -453,6 +487,30 @@ IMMUTABLE = (
 )
 BY_IDENTITY = (torch.dtype, torch.layout, torch.memory_format)
 BY_EQUALITY = (torch.device, type(torch.per_tensor_affine))
+_CONTEXT = (
+    "loc_in_frame", "aot_graph_name", "params_flat", "params_flat_unwrap_subclasses",
+    "params_unwrapped_to_flat_index", "output_strides", "force_unspec_int_unbacked_size_like",
+)  # fmt: skip
+"""Attributes of a tracing context that say what was traced; the others belong to the process that traced it."""
+
+
+def _context(c: Any, path: str, left: TracingContext, right: TracingContext) -> None:
+    c.push(
+        f"{path}.module_context.nn_modules", left.module_context.nn_modules, right.module_context.nn_modules
+    )
+    c.equal(f"{path} has a fake_mode", left.fake_mode is not None, right.fake_mode is not None)
+    frames = [
+        [
+            (f.filename, f.lineno, f.name, getattr(f, "_line", None), f.locals)
+            for f in context.frame_summary_stack
+        ]
+        for context in (left, right)
+    ]
+    c.push(f"{path}.frame_summary_stack", *frames)
+    for name in _CONTEXT:
+        c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+
+
 COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
     FakeTensor: _fake_tensor,
     torch.Tensor: _tensor,
@@ -469,7 +527,10 @@ COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
     fx.graph.CodeGen: _codegen,
     TreeSpec: _tree_spec,
     NodeSource: _node_source,
+    torch._guards.Source: _fields,
+    traceback.FrameSummary: _frame,
     nn.Module: _module,
+    TracingContext: _context,
     torch.Generator: _generator,
     torch.ScriptObject: _script_object,
     FakeScriptObject: _script_object,

@@ -119,9 +119,9 @@ def write(folder: Path) -> None:
     import torch
 
     import fxarchive
-    from tests.material import models
+    from tests.material import models, symbolic
 
-    for build in models.BUILDERS:
+    for build in (*models.BUILDERS, *symbolic.BUILDERS):
         torch.manual_seed(0)
         try:
             module, inputs = build()
@@ -179,6 +179,8 @@ def nodes_of(module: Any) -> list[str]:
         shape = (
             (str(value.dtype), list(value.shape), list(value.stride()))
             if hasattr(value, "stride")
+            else (type(value).__name__, str(value), value.node.hint)
+            if hasattr(value, "node")
             else type(value).__name__
         )
         lines.append(

@@ -5,12 +5,19 @@ from __future__ import annotations
 import collections
 import copy
 import dataclasses
+import datetime
+import decimal
 import enum
+import fractions
 import functools
 import math
 import operator
+import pathlib
 import struct
+import traceback
+import types
 import typing
+import uuid
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +27,7 @@ import pytest
 import sympy
 import torch
 from torch import fx, nn
+from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.immutable_collections import immutable_dict, immutable_list
@@ -101,6 +109,13 @@ def bound(first: bool) -> list[Any]:
     return [x, y, (x if first else y).__init__]  # type: ignore[misc]
 
 
+def context(**fields: Any) -> TracingContext:
+    made = TracingContext(None)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
 VALUES: dict[str, tuple[Any, Any]] = {
     "int": (1, 2),
     "int and bool": (1, True),
@@ -127,6 +142,28 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "frozenset zero signs": (frozenset([0.0]), frozenset([-0.0])),
     "named tuple class": (Point(1, 2), Pixel(1, 2)),
     "named tuple item": (Point(1, 2), Point(1, 3)),
+    "decimal digits": (decimal.Decimal("1.0"), decimal.Decimal("1.00")),
+    "decimal nans": (decimal.Decimal("sNaN1"), decimal.Decimal("sNaN2")),
+    "path": (pathlib.Path("a"), pathlib.Path("b")),
+    "path of another system": (pathlib.PurePosixPath("a"), pathlib.PureWindowsPath("a")),
+    "fold": (datetime.time(1, fold=0), datetime.time(1, fold=1)),
+    "zone": (datetime.time(1), datetime.time(1, tzinfo=datetime.timezone.utc)),
+    "fraction": (fractions.Fraction(1, 2), fractions.Fraction(1, 3)),
+    "uuid": (uuid.UUID(int=1), uuid.UUID(int=2)),
+    "uuid safety": (uuid.UUID(int=1), uuid.UUID(int=1, is_safe=uuid.SafeUUID.safe)),
+    "namespace": (types.SimpleNamespace(a=1), types.SimpleNamespace(a=2)),
+    "slot that is not set": (Slotted(1), Slotted.__new__(Slotted)),
+    **{
+        f"context {name}": (context(), context(**{name: value}))
+        for name, value in {
+            "loc_in_frame": ("a.py", 1, "f"),
+            "aot_graph_name": ["a"],
+            "params_flat": [1],
+            "output_strides": [None],
+            "frame_summary_stack": [traceback.FrameSummary("a.py", 1, "f")],
+            "fake_mode": FakeTensorMode(),
+        }.items()
+    },
     "slice": (slice(1, 2), slice(1, 2, 1)),
     "range": (range(3), range(0, 4, 1)),
     "enum": (Color.RED, Color.ALSO),

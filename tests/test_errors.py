@@ -55,6 +55,7 @@ EXAMPLES: list[tuple[FxArchiveError, dict[str, Any]]] = [
         errors.IncompatibleOperator([Problem("mine::f", "it has other arguments")]),
         {"operators": (Problem("mine::f", "it has other arguments"),)},
     ),
+    (errors.UnboundArtefact("mylib.kernel"), {"kind": "mylib.kernel"}),
     (
         errors.MissingDevice("cuda:1", False, "no driver"),
         {"device": "cuda:1", "forced": False, "reason": "no driver"},
@@ -73,6 +74,11 @@ EXAMPLES: list[tuple[FxArchiveError, dict[str, Any]]] = [
         errors.LossNotAllowed(3, 2, ["the colour of node 3"], "new.fxa"),
         {"source": 3, "target": 2, "losses": ("the colour of node 3",), "path": "new.fxa"},
     ),
+    (
+        errors.BadStream("the stream", "it ends without STOP (byte 9)"),
+        {"where": "the stream", "reason": "it ends without STOP (byte 9)"},
+    ),
+    (errors.NotAGraphPickler("it is a list"), {"reason": "it is a list"}),
     (errors.FakeModeConflict("it has no ShapeEnv"), {"reason": "it has no ShapeEnv"}),
 ]
 

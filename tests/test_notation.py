@@ -146,3 +146,17 @@ def test_a_node_source_is_the_name_of_its_node_and_the_pass() -> None:
         == r"[<relu\x1b by a pass>, <nothing by a pass>]"
     )
     assert written(["node_source", 7]) == "<node_source>"
+
+
+def test_records_and_registered_values_show_what_they_hold() -> None:
+    document: Any = empty_document()
+    document["facts"] = [
+        ["value", "a.b.Id", ["idx", 1]],
+        ["object", "a.Outer\x1b", ["of", ["fact", 0], "x", ["list", []]]],
+    ]
+    document["extensions"] = [["mylib.Thing", 2, True, ["tuple", [1]]]]
+    written = Notation(document).written
+    assert written(["fact", 1]) == r"Outer\x1b(of=Id(idx=1), x=[])"
+    assert written(["extension", 0]) == "<mylib.Thing 2: (1,)>"
+    document["facts"][0][2] = ["idx", ["fact", 0]]
+    assert "…" in written(["fact", 0])

@@ -215,6 +215,21 @@ def test_permissions_and_links_stay(old: Path) -> None:
     assert stat.S_IMODE(old.stat().st_mode) == 0o640
 
 
+def test_inspect_says_what_was_done(old: Path) -> None:
+    with steps(OLDER):
+        before = fxarchive.inspect(old)
+        fxarchive.upgrade(old)
+        after = fxarchive.inspect(old)
+    note = "the stream does not say who wrote it"
+    assert (before.old, before.history, before.notes) == (True, (), (note,))
+    assert (after.old, after.notes) == (False, ())
+    (change,) = after.history
+    assert change == Change(1, 2, __version__, before.identity, (note,))
+    assert after.to_dict()["history"] == [
+        {"source": 1, "target": 2, "by": __version__, "predecessor": before.identity, "notes": (note,)}
+    ]
+
+
 # backups
 
 

@@ -10,6 +10,9 @@ from fxarchive.cli import output
 from fxarchive.notation import clipped, escaped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fxarchive.container import Change
     from fxarchive.inspection import ArchiveInfo
     from fxarchive.ports import Port
     from fxarchive.summary import Weight
@@ -103,17 +106,44 @@ def _facts(info: ArchiveInfo) -> list[tuple[str, Any]]:
     )
     if contents.imports:
         facts.append(("import", [escaped(name) for name in contents.imports]))
+    if contents.artefacts:
+        facts.append(
+            (
+                "artefacts",
+                [
+                    f"{escaped(artefact.kind)}, {output.size_text(artefact.size)}: loads if trust has it"
+                    for artefact in contents.artefacts
+                ],
+            )
+        )
     if info.dropped:
-        shown = [escaped(problem) for problem in info.dropped[:MOST_ROWS]]
-        more = len(info.dropped) - len(shown)
-        facts.append(("dropped", [*shown, *([f"and {more:,} more"] if more else [])]))
+        facts.append(("dropped", _some(info.dropped)))
     if info.too_new:
         facts.append(("too new", escaped(info.too_new)))
+    if info.old:
+        facts.append(("old", "loads as it is; fxarchive upgrade brings it to the current schema"))
+    if info.history:
+        facts.append(("history", [_change(change) for change in info.history]))
+    notes = [note for change in info.history for note in change.notes] + list(info.notes)
+    if notes:
+        facts.append(("notes", _some(notes)))
     if info.metadata:
         facts.append(
             ("metadata", [f"{escaped(key)} = {_shown(value)}" for key, value in info.metadata.items()])
         )
     return facts
+
+
+def _some(texts: Sequence[str]) -> list[str]:
+    """The first few of what an archive says, safe to print, and how many follow."""
+    shown = [clipped(escaped(text), 200) for text in texts[:MOST_ROWS]]
+    more = len(texts) - len(shown)
+    return [*shown, *([f"and {more:,} more"] if more else [])]
+
+
+def _change(change: Change) -> str:
+    by = f" by fxarchive {change.by}" if change.by else ""
+    return f"from schema {change.source} to {change.target}{by}; it was {change.predecessor[:16]}..."
 
 
 def _releases(info: ArchiveInfo) -> tuple[str, str, str]:
@@ -134,7 +164,8 @@ def _counts(info: ArchiveInfo) -> str:
 
 def _sections(info: ArchiveInfo) -> str:
     graph = [section for section in info.sections if section.name == "document"]
-    weights = [section for section in info.sections if section.name != "document"]
+    artefacts = [section for section in info.sections if section.name.startswith("artefacts/")]
+    weights = [section for section in info.sections if section not in (*graph, *artefacts)]
     parts = []
     if graph:
         parts.append(f"graph {output.size_text(graph[0].stored_size)}")
@@ -142,6 +173,9 @@ def _sections(info: ArchiveInfo) -> str:
         stored = output.size_text(sum([section.stored_size for section in weights]))
         packed = " (zstd)" if "zstd" in {section.codec for section in weights} else ""
         parts.append(f"weights {stored}{packed} in {output.counted(len(weights), 'section')}")
+    if artefacts:
+        stored = output.size_text(sum([section.stored_size for section in artefacts]))
+        parts.append(f"artefacts {stored}")
     return f": {', '.join(parts)}" if parts else ""
 
 

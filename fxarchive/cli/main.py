@@ -13,7 +13,7 @@ import click
 from fxarchive._version import __version__
 from fxarchive.cli.output import EXIT_CODES
 
-VERBS = ("inspect", "show", "verify", "upgrade", "downgrade", "migrations", "compat")
+VERBS = ("inspect", "show", "verify", "diff", "adopt", "upgrade", "downgrade", "migrations", "compat")
 """Each is a module of this package with a `click.Command` called ``command``."""
 
 INTERRUPTED, CLOSED_PIPE = 130, 141

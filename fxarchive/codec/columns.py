@@ -8,15 +8,15 @@ containers that are equal byte for byte (a module stack, a "custom" dict) are st
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from fxarchive.codec.copies import maker
+from fxarchive.codec.copies import copies
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fakes import decode_fakes
 from fxarchive.document import Column, Value
-from fxarchive.errors import Problem
+from fxarchive.errors import InvalidDocument, Problem
 
 REFERENCES = frozenset(
     {
@@ -29,6 +29,10 @@ REFERENCES = frozenset(
         "module",
         "graph",
         "node_source",
+        "fact",
+        "extension",
+        "record",
+        "artefact",
         "subclass",
         "script_object",
     }
@@ -44,11 +48,18 @@ def encode_metadata(enc: Encoder, nodes: list[Any], record: dict[str, Any], row:
     raw: list[list[Any]] = []
     owners: list[list[int]] = []
     leave_out = enc.leave_out
+    keeps = enc.filters.metadata_keys
     for number, node in enumerate(nodes):
         meta = node.meta
-        keys = tuple(meta)
+        keys = tuple(meta) if keeps is None else tuple([key for key in meta if keeps(key)])
         if leave_out:
-            keys = tuple(key for place, key in enumerate(meta) if (row, number, place) not in leave_out)
+            keys = tuple(
+                [
+                    key
+                    for place, key in enumerate(meta)
+                    if (row, number, place) not in leave_out and (keeps is None or keeps(key))
+                ]
+            )
         found = layouts.get(keys)
         if found is None:
             found = layouts[keys] = len(layouts)
@@ -134,31 +145,41 @@ def decode_metadata(dec: Decoder, record: dict[str, Any], nodes: list[Any]) -> N
     """Give each node its metadata."""
     keys = dec.items(record["keys"])
     columns = [iter(unpack(dec, column)) for column in record["columns"]]
-    layouts: list[list[tuple[Any, Callable[[], Any]]]] = [
-        [(keys[at], columns[at].__next__) for at in layout] for layout in record["layouts"]
-    ]
+    layouts = [([keys[at] for at in layout], [columns[at] for at in layout]) for layout in record["layouts"]]
     for node, layout in zip(nodes, record["layout"], strict=True):
-        if layouts[layout]:
+        names, values = layouts[layout]
+        if names:
             # filled and not replaced: setting any attribute of a node is slow in Python
-            node.meta.update([(key, take()) for key, take in layouts[layout]])
+            node.meta.update(zip(names, map(next, values), strict=True))
 
 
-def unpack(dec: Decoder, column: Column) -> Iterator[Any] | list[Any]:
+def unpack(dec: Decoder, column: Column) -> list[Any]:
     """Return the values of a column."""
     tag, payloads = column
     if tag == "plain":
-        # together, since most are made alike; each is then found in its row
-        decode_fakes(dec, [value[1] for value in payloads if type(value) is list and value[0] == "fake"])
-        fresh = _copies(dec)
-        return [
-            value if type(value) is not list else fresh(value[1]) if value[0] == "value" else dec.value(value)
-            for value in payloads
-        ]
+        return _mixed(dec, payloads)
     if tag == "fake":
         return decode_fakes(dec, payloads)
     if tag == "value":
-        return map(_copies(dec), payloads)
+        return _copies(dec, payloads)
     return dec.items([[tag, payload] for payload in payloads])
+
+
+def _mixed(dec: Decoder, values: list[Value]) -> list[Any]:
+    """Return the values of a column of several forms; those of a frequent form are made together."""
+    tagged = [value for value in values if type(value) is list]
+    fakes = iter(decode_fakes(dec, [value[1] for value in tagged if value[0] == "fake"]))
+    copied = iter(_copies(dec, [value[1] for value in tagged if value[0] == "value"]))
+    return [
+        value
+        if type(value) is not list
+        else next(fakes)
+        if value[0] == "fake"
+        else next(copied)
+        if value[0] == "value"
+        else dec.value(value)
+        for value in values
+    ]
 
 
 def decode_copy(dec: Decoder, tagged: Value) -> Any:
@@ -166,17 +187,14 @@ def decode_copy(dec: Decoder, tagged: Value) -> Any:
     return dec.value(dec.entry("values", tagged[1]))
 
 
-def _copies(dec: Decoder) -> Callable[[int], Any]:
-    """Return a function from a row of `values` to a fresh copy."""
-    makers: dict[int, Callable[[], Any]] = {}
-
-    def fresh(row: int) -> Any:
-        make = makers.get(row)
-        if make is None:
-            make = makers[row] = maker(dec, dec.entry("values", row))
-        return make()
-
-    return fresh
+def _copies(dec: Decoder, rows: list[Any]) -> list[Any]:
+    """Return a fresh copy of the value in each of ``rows`` of `values`."""
+    values = dec.document["values"]
+    if not rows:
+        return []
+    if set(map(type, rows)) != {int} or not 0 <= min(rows) <= max(rows) < len(values):
+        raise InvalidDocument("a column of metadata", f"it names rows that are not below {len(values)}")
+    return copies(dec, values, rows)
 
 
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {}

@@ -7,6 +7,7 @@ containers of its own, and nothing else about it has to be decoded again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fxarchive.codec.decoder import Decoder
@@ -20,8 +21,10 @@ _CONSTANT_TAGS = frozenset(
         # values that cannot change
         "text", "complex", "range", "ellipsis", "notimplemented", "dtype", "device", "layout", "memory_format",
         "qscheme", "name", "target", "enum", "symint", "symfloat", "symbool", "expression", "value_range", "path_key",
+        "standard",
         # values that are one object wherever they stand
         "fake", "tensor", "shared", "module", "graph", "node", "shape_env", "node_source",
+        "fact", "extension", "record", "artefact", "tracing_context",
         "subclass", "script_object", "nested_int", "dim_range",
     }
 )  # fmt: skip
@@ -33,8 +36,25 @@ def is_constant(value: Value) -> bool:
     if type(value) is not list or value[0] in _CONSTANT_TAGS:
         return True
     if value[0] == "named":
-        return all([is_constant(item) for item in value[2]])
-    return value[0] in _NESTING_TAGS and all([is_constant(item) for item in value[1]])
+        return all([is_constant(item) for item in value[2] if type(item) is list])
+    return value[0] in _NESTING_TAGS and all([is_constant(item) for item in value[1] if type(item) is list])
+
+
+def copies(dec: Decoder, values: list[Value], rows: list[int]) -> list[Any]:
+    """Return the objects of ``values`` in ``rows``, a fresh one for each row where it can change."""
+    constants: dict[int, Any] = {}
+    makers: dict[int, Make] = {}
+    for row in dict.fromkeys(rows):
+        value = values[row]
+        if is_constant(value):
+            constants[row] = dec.value(value)
+        else:
+            makers[row] = maker(dec, value)
+    if not makers:
+        return list(map(constants.__getitem__, rows))
+    if not constants:
+        return [make() for make in map(makers.__getitem__, rows)]
+    return [makers[row]() if row in makers else constants[row] for row in rows]
 
 
 def maker(dec: Decoder, value: Value) -> Make:
@@ -49,23 +69,28 @@ def maker(dec: Decoder, value: Value) -> Make:
     if tag == "tuple":
         return _filled(dec, value[1], tuple)
     if tag == "list":
-        return _filled(dec, value[1], lambda parts: parts)
+        return _filled(dec, value[1], list)
     if tag == "named":
         cls = decode_class(dec, value[1])
         dec.value(value)  # checks that the class takes these items
         if not hasattr(cls, "n_fields"):
-            return _filled(dec, value[2], lambda parts: tuple.__new__(cls, parts))
+            return _filled(dec, value[2], partial(tuple.__new__, cls))
     return lambda: dec.value(value)
 
 
-def _filled(dec: Decoder, items: list[Value], finish: Callable[[list[Any]], Any]) -> Make:
+def _filled(dec: Decoder, items: list[Value], finish: Callable[[Any], Any]) -> Make:
     """Make a sequence whose constant items are decoded now and the others at each call."""
-    parts = [dec.value(item) if is_constant(item) else None for item in items]
-    changing = [(at, maker(dec, item)) for at, item in enumerate(items) if not is_constant(item)]
+    changing = [at for at, item in enumerate(items) if not is_constant(item)]
+    parts = [None if at in changing else dec.value(item) for at, item in enumerate(items)]
+    if len(changing) == 1:
+        (at,) = changing
+        before, after, make_one = parts[:at], parts[at + 1 :], maker(dec, items[at])
+        return lambda: finish((*before, make_one(), *after))
+    makers = [(at, maker(dec, items[at])) for at in changing]
 
     def make() -> Any:
         fresh = parts.copy()
-        for at, each in changing:
+        for at, each in makers:
             fresh[at] = each()
         return finish(fresh)
 

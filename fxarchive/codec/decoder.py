@@ -16,6 +16,9 @@ class Sections(Protocol):
     def writable(self, name: str) -> memoryview:
         """Return the section's bytes as private writable memory (a copy-on-write mapping, or a copy)."""
 
+    def read(self, name: str) -> bytes:
+        """Return the section's bytes, checked against their digest."""
+
 
 class Decoder:
     """The document, and what its rows became; each row becomes one object, so sharing comes back."""
@@ -37,8 +40,8 @@ class Decoder:
         """Where real tensors go, a `torch.device`, or None for where they were."""
         self.fake_mode = fake_mode
         """The FakeTensorMode that FakeTensors join; None until one is needed."""
-        self.objects: dict[str, dict[int, Any]] = {}
-        """Table -> row -> the object that it became."""
+        self.objects: dict[str, dict[int, Any]] = {"storages": {}, "tensors": {}}
+        """Table -> row -> the object that it became, which is never None."""
         self.nodes: dict[int, list[Any]] = {}
         """Row of a graph -> its nodes in order."""
         self.holes: Any = None
@@ -62,12 +65,10 @@ class Decoder:
     def row(self, table: str, row: Any, build: Callable[[Any], Any]) -> Any:
         """Return the object of ``row`` in ``table``, built by ``build(entry)`` the first time."""
         known = self.objects.setdefault(table, {})
-        entry = self.entry(table, row)
-        found = known.get(row, known)
-        if found is not known:
-            return found
-        known[row] = built = build(entry)
-        return built
+        found = known.get(row) if type(row) is int else None
+        if found is None:
+            found = known[row] = build(self.entry(table, row))
+        return found
 
     def entry(self, table: str, row: Any) -> Any:
         """Return ``table[row]``, or raise `InvalidDocument` if there is no such row."""
@@ -84,3 +85,10 @@ class Decoder:
         """Do everything that was put off."""
         while self._queue:
             self._queue.popleft()()
+
+    def forget(self) -> None:
+        """Let go of everything, so that nothing of it waits for the garbage collector."""
+        self.objects.clear()
+        self.nodes.clear()
+        self.state.clear()
+        self._queue.clear()

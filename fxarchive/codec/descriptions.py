@@ -75,16 +75,21 @@ class Description:
         return self.sparse["layout"] if self.sparse else torch.strided
 
     @property
-    def is_simple(self) -> bool:
-        """Whether `torch.empty_strided` makes all of its meta tensor."""
-        if self.environment is not None:
+    def is_plain(self) -> bool:
+        """Whether it is no more than a meta tensor of known numbers, a device, and a gradient or none."""
+        if self.environment is not None or self.dtype is torch.complex32:  # torch warns of these
             return False
-        return not (self.sparse or self.offset or self.nbytes is not None or self.flags & UNUSUAL)
+        return not (self.sparse or self.flags & UNUSUAL)
 
     @property
-    def is_bare(self) -> bool:
-        """Whether nothing is left to do once the FakeTensor is over its meta tensor."""
-        return not (self.sparse or self.flags & UNUSUAL or "computed" in self.flags)
+    def owns_what_it_needs(self) -> bool:
+        """Whether `torch.empty_strided` makes its meta tensor, if it shares none."""
+        return not self.offset and self.nbytes is None
+
+    @property
+    def others(self) -> dict[str, Any]:
+        """Attributes that it has besides those of every FakeTensor."""
+        return {**({"_is_param": True} if "parameter" in self.flags else {}), **self.state}
 
 
 # encoding
@@ -238,7 +243,7 @@ def decode(dec: Decoder, entry: Any, where: str) -> Description:
         nbytes = check_integer(others["nbytes"], "nbytes", where) if "nbytes" in others else None
         if nbytes is not None and nbytes < needed:
             raise InvalidDocument(where, f"it needs {needed} bytes and its storage has {nbytes}")
-    flags = frozenset(name for name in FLAGS if check_flag(others, name, where))
+    flags = frozenset([name for name in FLAGS if name in others and check_flag(others, name, where)])
     if "requires_grad" in flags and not (dtype.is_floating_point or dtype.is_complex):
         raise InvalidDocument(where, f"it requires a gradient and is of {dtype}")
     if ("computed" in flags and "requires_grad" not in flags) or ("conj" in flags and not dtype.is_complex):
@@ -305,6 +310,11 @@ def _sparse_facts(others: dict[str, Any], size: list[int], where: str) -> dict[s
     return facts
 
 
+def plain_on(device: torch.device) -> Description:
+    """Return the description of a FakeTensor on ``device`` that has nothing but that."""
+    return Description(torch.float32, device, [], [], needed=4)
+
+
 def is_beyond(description: Description, storage: Any) -> bool:
     """Whether a description of integers needs more bytes than ``storage`` has; a symbolic size settles nothing."""
     nbytes = storage.nbytes()
@@ -347,9 +357,7 @@ def finish(fake: Any, description: Description) -> None:
         torch._C._set_conj(fake, True)
     if "neg" in description.flags:
         torch._C._set_neg(fake, True)
-    if "parameter" in description.flags:
-        fake._is_param = True
-    vars(fake).update(description.state)
+    vars(fake).update(description.others)
 
 
 def _meta_tensor(d: Description, storage: Any) -> torch.Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from operator import lt
 from typing import Any
 
 import torch
@@ -19,9 +20,9 @@ from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.descriptions import Description
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fast import fakes as fast
-from fxarchive.codec.geometry import reason
+from fxarchive.codec.geometry import MAX_EXTENT, reason
 from fxarchive.codec.history import add_history, check_view, view_of
-from fxarchive.codec.storages import view
+from fxarchive.codec.storages import META
 from fxarchive.codec.symbolic import fakes as symbolic_fakes
 from fxarchive.codec.tensors import decode_attributes, encode_attributes, row_of_tensor, tensor_of_row
 from fxarchive.document import Value
@@ -216,9 +217,31 @@ class FakeReader:
         self.special = frozenset().union(*self.extras.values())
         self.known: dict[int, Any] = dec.objects.setdefault("fakes", {})
         self.makers: dict[int, Callable[[], Any]] = {}
-        self.wrappers: dict[tuple[int, int], Callable[[torch.Tensor], Any]] = {}
+        self.prototypes: dict[tuple[int, torch.device], Any] = {}
         self.described: dict[int, Description] = {}
         self.mode = symbols.fake_mode(dec)
+        self.sharing = {} if symbols.has_symbols(dec) else self._plain_sharing()
+        """Row -> owner of its storage, of those that only share one."""
+        self.aliases: dict[int, tuple[int, Callable[[Any], Any]]] = {}
+        """Row of a description -> bytes that it needs, how to build one over a storage."""
+        self.wrappers: dict[tuple[int, int], fast.Wrap] = {}
+        """Row of a description of symbolic numbers, id of a mode -> how a meta tensor becomes such a FakeTensor."""
+        self.storages: dict[int, tuple[int, Any]] = {}
+        """Row of an owner -> bytes of its storage, and that."""
+
+    def _plain_sharing(self) -> dict[int, int]:
+        sharing, base = self.extras["storage"], self.extras["base"]
+        owners = list(sharing.values())
+        if (
+            set(map(type, owners)) != {int}
+            or min(owners) < 0
+            or not all(map(lt, owners, sharing))
+            or not sharing.keys().isdisjoint(owners)
+            or not base.keys().isdisjoint(owners)
+        ):
+            return {}  # each is refused where it is met
+        more = set().union(*[column for name, column in self.extras.items() if name != "storage"])
+        return {row: owner for row, owner in sharing.items() if row not in more} if more else sharing
 
     @staticmethod
     def _rows_of(where: str, rows: Any, count: int) -> list[int]:
@@ -248,16 +271,19 @@ class FakeReader:
         return self.mode if environment is None else symbols.fake_mode(self.dec, environment)
 
     def _fakes(self, rows: list[int]) -> list[Any]:
-        known, makers, description, special = self.known, self.makers, self.description, self.special
+        known, makers, description = self.known, self.makers, self.description
+        special, sharing = self.special, self.sharing
         out: list[Any] = []
         for row in rows:
             fake = known.get(row)
             if fake is None:
-                if row in special:
+                if row in sharing:
+                    fake = self._alias(row, sharing[row])
+                elif row in special:
                     fake = self._special(row)
                 else:
                     make = makers.get(description[row])
-                    fake = self._first(description[row]) if make is None else make()
+                    fake = self._plain(row) if make is None else make()
                 known[row] = fake
             out.append(fake)
         return out
@@ -270,32 +296,85 @@ class FakeReader:
             found = self.described[at] = descriptions.decode(self.dec, entry, f"descriptions[{at}]")
         return found
 
-    def _first(self, at: int) -> Any:
-        """Build the first FakeTensor of a description, and settle how the others are made."""
-        description = self.describe(at)
-        mode = self._mode(description)
+    def _plain(self, row: int) -> Any:
+        at = self.description[row]
+        make = self.makers.get(at)
+        if make is not None:
+            return make()
+        d = self.describe(at)
+        if d.environment is not None:
+            return self._first_symbolic(at, d)
+        make = self.makers[at] = self._maker(d)
+        return make()
 
-        def official() -> Any:
-            return descriptions.build(description, mode)
+    def _maker(self, description: Description) -> Callable[[], Any]:
+        """Settle how FakeTensors of a description, each with a storage of its own, are made."""
+        d, mode = description, self._mode(description)
+        wrap = self._wrap(d, mode) if d.is_plain and d.owns_what_it_needs else None
+        if wrap is None:
+            return lambda: descriptions.build(d, mode)
+        empty: Any = torch.empty_strided
+        dtype, size, stride = d.dtype, tuple(d.size), tuple(d.stride)
+        if d.is_leaf:
+            return lambda: wrap(empty(size, stride, dtype=dtype, device=META))
+        return lambda: add_history(wrap(empty(size, stride, dtype=dtype, device=META)), mode)
 
-        first = official()
-        make = self._copier(first, mode, description)
-        self.makers[at] = official if make is None else make
-        return first
+    def _wrap(self, description: Description, mode: Any) -> fast.Wrap | None:
+        """Return how a meta tensor becomes a FakeTensor without the constructor, which makes one for each device."""
+        d = description
+        key = id(mode), d.device
+        if key not in self.prototypes:
+            self.prototypes[key] = descriptions.build(descriptions.plain_on(d.device), mode)
+        return fast.wrapper(self.prototypes[key], mode, d.requires_grad and d.is_leaf, d.others)
 
-    @staticmethod
-    def _copier(first: Any, mode: Any, d: Description) -> Callable[[], Any] | None:
-        """Return a function that makes more like ``first`` by a shortcut, or None if there is no exact one."""
+    def _alias(self, row: int, owner: int) -> Any:
+        """Build one that does nothing but share the storage of ``owner``."""
+        held = self.storages.get(owner)
+        if held is None:
+            found = self.known.get(owner)
+            if found is None:
+                found = self.known[owner] = (
+                    self._special(owner) if owner in self.special else self._plain(owner)
+                )
+            try:
+                storage = found.untyped_storage()
+            except (NotImplementedError, RuntimeError):
+                return self._special(row)  # which refuses it
+            held = self.storages[owner] = (storage.nbytes(), storage)
+        at = self.description[row]
+        alias = self.aliases.get(at)
+        if alias is None:
+            alias = self.aliases[at] = self._aliaser(self.describe(at))
+        nbytes, storage = held
+        return alias[1](storage) if alias[0] <= nbytes else self._special(row)
+
+    def _aliaser(self, description: Description) -> tuple[int, Callable[[Any], Any]]:
+        """Settle how FakeTensors of a description over the storage of another are made."""
+        d, mode = description, self.mode
+        wrap = self._wrap(d, mode) if d.is_plain else None
+        if wrap is None or not d.is_leaf:
+            return MAX_EXTENT + 1, lambda storage: None  # not this way
+        empty: Any = torch.empty
+        dtype, size, stride, offset = d.dtype, tuple(d.size), tuple(d.stride), d.offset
+        return d.needed, lambda storage: wrap(
+            empty(0, dtype=dtype, device=META).set_(storage, offset, size, stride)
+        )
+
+    def _first_symbolic(self, at: int, d: Description) -> Any:
+        """Build the first FakeTensor of a description of symbolic numbers, and settle how the others are made."""
+        mode = self._mode(d)
+        first = descriptions.build(d, mode)
         on_leaf = d.requires_grad and d.is_leaf
-        if d.is_simple:
-            bare = fast.copier(first, mode, d.size, d.stride, on_leaf)
-        elif d.environment is not None and not d.flags & descriptions.UNUSUAL:
+        bare = None
+        if not (d.sparse or d.flags & descriptions.UNUSUAL):
             bare = symbols.copier(first, mode, d.size, d.stride, d.offset, on_leaf)
+        if bare is None:
+            self.makers[at] = lambda: descriptions.build(d, mode)
+        elif on_leaf or not d.requires_grad:
+            self.makers[at] = bare
         else:
-            return None
-        if bare is None or on_leaf or not d.requires_grad:
-            return bare
-        return lambda: add_history(bare(), mode)
+            self.makers[at] = lambda: add_history(bare(), mode)
+        return first
 
     def _special(self, row: int) -> Any:
         """Build one that shares a storage, is a view, or carries more."""
@@ -324,19 +403,17 @@ class FakeReader:
             self.dec.later(lambda: self._fill(fake, extras, where))
         return fake
 
-    def _sharing(self, at: int, description: Description, storage: Any, mode: Any, where: str) -> Any:
-        """Build one over the storage of another, the second and later of a description by the shortcut."""
+    def _sharing(self, at: int, d: Description, storage: Any, mode: Any, where: str) -> Any:
+        """Build one over the storage of another, the second and later of symbolic numbers by the shortcut."""
         wrap = self.wrappers.get((at, id(mode)))
-        if wrap is None or descriptions.is_beyond(description, storage):
-            fake = descriptions.build(description, mode, storage, where)
-            if description.is_bare:
-                wrap = fast.wrapper(fake, mode, description.requires_grad)
-                if wrap is not None:
-                    self.wrappers[at, id(mode)] = wrap
-            return fake
-        d = description
-        known = view if d.environment is None else symbolic_fakes.view_of_known
-        return wrap(known(storage, d.dtype, d.size, d.stride, d.offset))
+        if wrap is not None and not descriptions.is_beyond(d, storage):
+            return wrap(symbolic_fakes.view_of_known(storage, d.dtype, d.size, d.stride, d.offset))
+        fake = descriptions.build(d, mode, storage, where)
+        if d.environment is not None and d.is_leaf and not (d.sparse or d.flags & descriptions.UNUSUAL):
+            wrap = fast.wrapper(fake, mode, d.requires_grad, {})
+            if wrap is not None:
+                self.wrappers[at, id(mode)] = wrap
+        return fake
 
     def _earlier(self, row: int, other: Any, where: str) -> Any:
         if type(other) is not int or not 0 <= other < row:
@@ -350,10 +427,6 @@ class FakeReader:
         if found is None:
             found = self.known[other] = self._special(other) if other in self.special else self._plain(other)
         return found
-
-    def _plain(self, row: int) -> Any:
-        make = self.makers.get(self.description[row])
-        return self._first(self.description[row]) if make is None else make()
 
     def _constant(self, row: Any, fake: Any, where: str) -> torch.Tensor:
         constant = tensor_of_row(self.dec, row)

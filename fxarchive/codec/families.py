@@ -6,7 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from fxarchive.codec import (
+    artefacts,
     columns,
+    contexts,
+    extensions,
+    facts,
     fakes,
     graph_modules,
     graphs,
@@ -16,8 +20,10 @@ from fxarchive.codec import (
     partials,
     programs,
     provenance,
+    records,
     script_objects,
     signatures,
+    standard,
     subclasses,
     symbols,
     tensors,
@@ -30,6 +36,8 @@ from fxarchive.codec.encoder import Encoder
 from fxarchive.document import VALUE_TAGS, Value
 
 FAMILIES = (
+    extensions,
+    facts,
     symbols,
     nested_ints,
     fakes,
@@ -48,8 +56,12 @@ FAMILIES = (
     modules,
     signatures,
     programs,
+    artefacts,
+    contexts,
+    standard,
+    records,
 )
-"""In the order in which their predicates are tried."""
+"""In the order in which their predicates are tried; that of `records` is for what nobody else takes."""
 
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {
     k: v for family in FAMILIES for k, v in family.ENCODE.items()

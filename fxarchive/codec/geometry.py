@@ -19,10 +19,18 @@ MAX_EXTENT = 2**63 - 1
 """Bound of sizes, strides, offsets, elements and bytes: torch computes with signed 64-bit integers."""
 
 
+_INTEGER = frozenset({int})
+_DTYPES = CONSTANTS["dtype"]
+
+
 def check_integers(values: Any, what: str, where: str) -> list[int]:
     """Return ``values`` if it is a list of at most `MAX_DIMENSIONS` integers from 0 to `MAX_EXTENT`."""
     if type(values) is not list or len(values) > MAX_DIMENSIONS:
         raise InvalidDocument(where, f"its {what} is not a list of up to {MAX_DIMENSIONS} integers")
+    if not values or (
+        _INTEGER.issuperset(map(type, values)) and min(values) >= 0 and max(values) <= MAX_EXTENT
+    ):
+        return values
     for value in values:
         if type(value) is not int or not 0 <= value <= MAX_EXTENT:
             raise InvalidDocument(where, f"its {what} has the entry {value!r}")
@@ -46,7 +54,7 @@ def check_flag(record: dict[str, Any], name: str, where: str, default: bool = Fa
 
 def check_dtype(name: Any, where: str) -> torch.dtype:
     """Return the dtype called ``name`` (without ``torch.``) in the running torch."""
-    dtype = CONSTANTS["dtype"].get(name) if type(name) is str else None
+    dtype = _DTYPES.get(name) if type(name) is str else None
     if dtype is None:
         if type(name) is not str:
             raise InvalidDocument(where, f"its dtype is {name!r:.80}")

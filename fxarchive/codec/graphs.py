@@ -15,7 +15,7 @@ from torch.fx import Graph, Node
 from torch.fx.graph import CodeGen, _PyTreeCodeGen, _PyTreeInfo
 from torch.fx.immutable_collections import immutable_dict
 
-from fxarchive.codec import columns
+from fxarchive.codec import columns, facts
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fast.nodes import node_builder
@@ -27,6 +27,9 @@ from fxarchive.qualname import QualifiedName
 _UNLOADED_TRACER = "_unloaded_tracer"
 """Attribute of a loaded graph that keeps the name of a tracer class which was not loaded, so that it is
 saved again."""
+
+_INPUT_SOURCE = "_dynamo_source"
+"""Attribute of a placeholder in which dynamo keeps its source."""
 
 _OP_NUMBERS = {op: number for number, op in enumerate(OPS)}
 
@@ -63,6 +66,13 @@ def encode_node_value(enc: Encoder, node: Node) -> Value:
             )
         enc.operands.distances.append(enc.operands.at - number)
         return ["hole"]
+    if enc.filters.nodes == "none":
+        return None
+    if enc.filters.nodes == "refuse":
+        raise Refused.because(
+            f"the node {node.name} stands outside of the arguments of nodes; pass Options(ignore_raw_node=True) to "
+            "keep None in place of it, or use fxarchive.save, which keeps it"
+        )
     row = encode_graph(enc, node.graph, enc.here())
     number = enc.numbers[id(node.graph)].get(node)
     if number is None:
@@ -88,6 +98,7 @@ def _fill(enc: Encoder, graph: Graph, nodes: list[Node], record: dict[str, Any],
     _fill_targets(enc, nodes, record, problems)
     _fill_arguments(enc, graph, nodes, record, problems)
     _fill_types(enc, nodes, record, problems)
+    _fill_input_sources(enc, nodes, record, problems)
     try:
         columns.encode_metadata(enc, nodes, record, row)
     except Refused as refused:
@@ -189,6 +200,22 @@ def _fill_types(enc: Encoder, nodes: list[Node], record: dict[str, Any], problem
     record["types"] = [numbers, values]
 
 
+def _fill_input_sources(enc: Encoder, nodes: list[Node], record: dict[str, Any], problems: list[Any]) -> None:
+    """Dynamo notes on placeholders where its inputs come from; AOTAutograd reads it."""
+    numbers: list[int] = []
+    values: list[Value] = []
+    for number, node in enumerate(nodes):
+        if node.op == "placeholder" and hasattr(node, _INPUT_SOURCE):
+            try:
+                values.append(enc.value(getattr(node, _INPUT_SOURCE)))
+                numbers.append(number)
+            except Refused as refused:
+                problems += refused.below(f".{node.name}.{_INPUT_SOURCE}")
+    if numbers:
+        facts.tables(enc)  # the column needs its feature flag even if it holds nothing else
+        record["input_sources"] = [numbers, values]
+
+
 def _encode_codegen(enc: Encoder, graph: Graph) -> Value:
     codegen: Any = graph._codegen
     if codegen._body_transformer is not None:
@@ -277,6 +304,8 @@ def _build_nodes(dec: Decoder, record: dict[str, Any], graph: Graph) -> list[Nod
         args, kwargs = patterns[pattern](nodes, operands)
         add(append(OPS[op], target, args, kwargs, name, types.get(number)))
     finish(nodes)
+    for number, source in zip(*record.get("input_sources", ((), ())), strict=True):
+        setattr(nodes[number], _INPUT_SOURCE, dec.value(source))
     return nodes
 
 

@@ -27,8 +27,9 @@ _STATE_METHODS = (
 
 COMPILED = "_compiled_call_impl"
 
-_PLAIN_DUNDERS = frozenset({"__constants__", "__overloads__"})
-"""Names of plain data that torch.jit reads from a module; scripting a module leaves the second in it."""
+_PLAIN_DUNDERS = frozenset({"__constants__", "__overloads__", "__name__"})
+"""Names of plain data: torch.jit reads the first two from a module and leaves the second in it; dynamo gives the bodies
+of higher-order operators the third."""
 
 _REMOVE_HOOK = {
     "WeightNorm": "torch.nn.utils.remove_weight_norm(module)",
@@ -41,6 +42,14 @@ _REMOVE_HOOK = {
 def first_values() -> dict[str, Any]:
     """Return what every `torch.nn.Module` of the running torch holds at first; releases differ in hooks."""
     return vars(torch.nn.Module())
+
+
+def fresh_values() -> dict[str, Any]:
+    """Return what `first_values` holds, with containers of its own."""
+    return {
+        name: value if value is None or type(value) is bool else value.copy()
+        for name, value in first_values().items()
+    }
 
 
 def refuse_class(module: torch.nn.Module) -> None:
@@ -62,7 +71,8 @@ def refuse_class(module: torch.nn.Module) -> None:
         raise Refused.because("it is bound to a process group; save the module in it (module.module)")
     if cls.__module__ == "torch.export.unflatten":
         raise Refused.because(
-            f"a {name} is made from an ExportedProgram; save that and unflatten it after loading"
+            f"a {name} is made from an ExportedProgram; save that and unflatten it after loading (unflatten also "
+            "leaves it in program.graph_module.meta['unflattened_module']; delete it there)"
         )
     if torch.nn.utils.parametrize.is_parametrized(module):
         raise Refused.because(

@@ -28,12 +28,14 @@ from fxarchive.codec.guard_modules import encode_guards, is_guard_module, new_gu
 from fxarchive.codec.module_rules import (
     COMPILED,
     first_values,
+    fresh_values,
     hooks,
     is_member_name,
     refuse_class,
     why_not_an_attribute,
 )
 from fxarchive.codec.operators import decode_class, encode_class
+from fxarchive.codec.tensors import tensor_of_row
 from fxarchive.codec.unlifted import encode_unlifted, is_unlifted_class, put_around
 from fxarchive.document import Module, Value
 from fxarchive.errors import InvalidDocument, Problem
@@ -239,7 +241,7 @@ def _new(dec: Decoder, row: int, record: Any) -> torch.nn.Module:
         if not issubclass(cls, torch.nn.Module) or issubclass(cls, (GraphModule, torch.jit.ScriptModule)):
             raise InvalidDocument(where, f"no module is rebuilt from the class {cls.__qualname__}")
         module = object.__new__(cls)
-    vars(module).update(vars(torch.nn.Module()))
+    vars(module).update(fresh_values())
     dec.later(lambda: _fill(dec, module, where, record))
     return module
 
@@ -250,27 +252,25 @@ def _fill(dec: Decoder, module: torch.nn.Module, where: str, record: dict[str, A
     if type(training) is not bool or not (full is None or type(full) is bool):
         raise InvalidDocument(where, "training or full_backward_hook is neither True nor False")
     held["training"], held["_is_full_backward_hook"] = training, full
-    for name, value in _groups(where, record, "parameters", 2):
-        held["_parameters"][name] = _tensor(dec, where, name, value)
-    for name, value, persistent in _groups(where, record, "buffers", 3):
-        held["_buffers"][name] = _tensor(dec, where, name, value)
-        if type(persistent) is not bool:
-            raise InvalidDocument(
-                where, f"whether the buffer {name!r} is persistent is neither True nor False"
-            )
-        if not persistent:
-            held["_non_persistent_buffers_set"].add(name)
-    for name, child in _groups(where, record, "modules", 2):
-        held["_modules"][name] = None if child is None else _module(dec, child)
-    reasons = dec.state.setdefault("attributes of classes", {})
-    for name, value in _groups(where, record, "attributes", 2):
-        key = type(module), name
-        if key not in reasons:
-            reasons[key] = why_not_an_attribute(*key)
-        why = reasons[key]
-        if why is not None:
-            raise InvalidDocument(where, f"the attribute {name!r:.80} is not allowed: {why}")
-        held[name] = dec.value(value)
+    if "parameters" in record:
+        parameters = held["_parameters"]
+        for name, value in _groups(dec, where, record, "parameters", 2):
+            parameters[name] = _tensor(dec, where, name, value)
+    if "buffers" in record:
+        for name, value, persistent in _groups(dec, where, record, "buffers", 3):
+            held["_buffers"][name] = _tensor(dec, where, name, value)
+            if type(persistent) is not bool:
+                raise InvalidDocument(
+                    where, f"whether the buffer {name!r} is persistent is neither True nor False"
+                )
+            if not persistent:
+                held["_non_persistent_buffers_set"].add(name)
+    if "modules" in record:
+        modules = held["_modules"]
+        for name, child in _groups(dec, where, record, "modules", 2):
+            modules[name] = None if child is None else _module(dec, child)
+    if "attributes" in record:
+        _fill_attributes(dec, module, where, record)
     if isinstance(module, GraphModule):
         fill_graph_module(dec, module, where, record)
         if "unlifted" in record:
@@ -283,22 +283,42 @@ def _fill(dec: Decoder, module: torch.nn.Module, where: str, record: dict[str, A
         lazy_modules.make_wait(module)
 
 
-def _groups(where: str, record: dict[str, Any], key: str, size: int) -> Iterator[tuple[Any, ...]]:
+def _fill_attributes(dec: Decoder, module: torch.nn.Module, where: str, record: dict[str, Any]) -> None:
+    held: dict[str, Any] = vars(module)
+    cls = type(module)
+    reasons = dec.state.setdefault("attributes of classes", {})
+    for name, value in _groups(dec, where, record, "attributes", 2):
+        key = cls, name
+        if key not in reasons:
+            reasons[key] = why_not_an_attribute(*key)
+        why = reasons[key]
+        if why is not None:
+            raise InvalidDocument(where, f"the attribute {name!r:.80} is not allowed: {why}")
+        held[name] = value if type(value) is not list else dec.value(value)
+
+
+def _groups(
+    dec: Decoder, where: str, record: dict[str, Any], key: str, size: int
+) -> Iterator[tuple[Any, ...]]:
     """Yield the groups of ``size`` entries of a flat list; each begins with a name, which occurs once."""
-    flat = record.get(key)
-    if flat is None:
-        return iter(())
+    flat = record[key]
     if type(flat) is not list or len(flat) % size:
         raise InvalidDocument(where, f"{key} is not a list of groups of {size}")
-    names = flat[::size]
-    if key != "attributes" and not all(map(is_member_name, names)):
-        raise InvalidDocument(where, f"{key} holds a name that is not a string without dots")
-    if not all(type(name) is str for name in names) or len(set(names)) != len(names):
-        raise InvalidDocument(where, f"{key} holds a name twice, or one that is not a string")
-    return zip(*(flat[start::size] for start in range(size)), strict=True)
+    names = tuple(flat[::size])
+    checked: set[Any] = dec.state.setdefault("names of members", set())
+    if (key, names) not in checked:
+        if key != "attributes" and not all(map(is_member_name, names)):
+            raise InvalidDocument(where, f"{key} holds a name that is not a string without dots")
+        if not all([type(name) is str for name in names]) or len(set(names)) != len(names):
+            raise InvalidDocument(where, f"{key} holds a name twice, or one that is not a string")
+        checked.add((key, names))
+    entries = iter(flat)
+    return zip(*[entries] * size, strict=True)
 
 
 def _tensor(dec: Decoder, where: str, name: str, value: Value) -> torch.Tensor | None:
+    if type(value) is list and value[0] == "tensor":
+        return tensor_of_row(dec, value[1])
     tensor = dec.value(value)
     if not (tensor is None or isinstance(tensor, torch.Tensor)):
         raise InvalidDocument(where, f"{name!r} is not a tensor")

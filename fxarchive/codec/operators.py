@@ -17,6 +17,7 @@ from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
 from fxarchive import releases
 from fxarchive.adaptation import adapt, releases_with
 from fxarchive.codec import resolve
+from fxarchive.codec.artefacts import call_row, resolve_call
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.document import Document, Value
@@ -61,9 +62,24 @@ def encode_target(enc: Encoder, target: Any) -> int:
     """Return the row in `targets` of something that can be called or named."""
     row = enc.row("targets", id(target))
     if row is None:
+        _check_filter(enc, target)
+        row = call_row(enc, target)
+    if row is None:
         row = enc.add("targets", id(target), _record(target))
         enc.keep_alive(target)
     return row
+
+
+def _check_filter(enc: Encoder, target: Any) -> None:
+    """Refuse an operator that the caller does not want."""
+    accepts = enc.filters.operators
+    if accepts is None or not isinstance(target, OpOverload | OpOverloadPacket):
+        return
+    name = str(torch.fx.Node._pretty_print_target(target))
+    if not accepts(name):
+        raise Refused.because(
+            f"ops_filter refuses the operator {name}; pass Options(ops_filter=None) to accept all"
+        )
 
 
 def encode_class(enc: Encoder, cls: type) -> int:
@@ -163,6 +179,8 @@ def is_callable_value(value: Any) -> bool:
 
 def encode_callable(enc: Encoder, value: Any) -> Value:
     """In metadata a name that need not resolve; elsewhere a row of `targets` that must."""
+    if enc.inert:
+        _check_filter(enc, value)
     return ["name", name_of(value)] if enc.inert else ["target", encode_target(enc, value)]
 
 
@@ -204,6 +222,9 @@ def _resolve_rows(dec: Decoder, untrusted: set[str]) -> dict[int, Problem]:
     unresolved: dict[int, Problem] = {}
     found = dec.objects.setdefault("targets", {})
     for row, record in enumerate(dec.document["targets"]):
+        if record[0] == "artefact":
+            found[row] = resolve_call(dec, record[1])
+            continue
         try:
             found[row] = _RESOLVE[record[0]](dec.trust, record)
         except UntrustedNames as error:
@@ -252,6 +273,11 @@ def _resolve_operator(trust: frozenset[str], record: list[Any]) -> OpOverload:
     if str(operator._schema) != schema:
         raise LookupError(f"the archive has {schema} and this torch has {operator._schema}")
     return operator
+
+
+def _resolve_named_operator(trust: frozenset[str], record: list[Any]) -> OpOverload:
+    """An operator whose schema nobody recorded: the running one of that name."""
+    return _operator(record[1], record[2])
 
 
 def _operator(name: str, module: str | None) -> OpOverload:
@@ -339,6 +365,7 @@ def _listed_class(name: str) -> Any:
 
 _RESOLVE: dict[str, Callable[[frozenset[str], list[Any]], Any]] = {
     "operator": _resolve_operator,
+    "named_operator": _resolve_named_operator,
     "packet": _resolve_packet,
     "higher_order": _resolve_higher_order,
     "function": _resolve_function,

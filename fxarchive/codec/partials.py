@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from fxarchive.codec import facts
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.document import PARTIAL_FUNCTIONS, Value
@@ -18,9 +19,13 @@ from fxarchive.errors import InvalidDocument
 def encode_partial(enc: Encoder, value: functools.partial[Any]) -> Value:
     """Return ``["partial", function, [arguments], [keyword, value, ...]]``.
 
+    In metadata, where nothing is called, it is a record of torch (`facts`) whose names need not be found.
+
     Raises:
-        Refused: something in it holds code; also in metadata its function must be one that a load can find.
+        Refused: something in it holds code, or its function is not one that a load can find.
     """
+    if enc.inert:
+        return facts.encode_fact(enc, value)
     if vars(value):
         raise Refused.because("a functools.partial with attributes cannot be kept; take them away")
     names, count = list(value.keywords), len(value.args)

@@ -56,7 +56,7 @@ def resolve_function(name: str) -> Any:
     if not is_listed("function", name) and not is_listed("class", name):
         raise LookupError("it is not in the shipped list of names")
     for candidate in (name, *aliases().get(name, ())):
-        found = _wrapper(candidate) if candidate.endswith(")") else _import(candidate)
+        found = _wrapper(candidate) if candidate.endswith(")") else imported(candidate)
         if found is not None:
             _resolved[name] = found
             return found
@@ -76,13 +76,13 @@ def _wrapper(name: str) -> Any:
     split = wrapped(name)
     if split is None:
         return None
-    kind, inner = _import(split[0]), _import(split[1])
+    kind, inner = imported(split[0]), imported(split[1])
     if kind is None or inner is None:
         return None
     return kind(split[1].rpartition(".")[2] if split[0] == WRAPPERS[1] else inner)
 
 
-def _import(name: str) -> Any:
+def imported(name: str) -> Any:
     """Return what a listed name says, importing the module that defines it if that is needed."""
     found = look_up(name)
     parts = name.split(".")

@@ -108,11 +108,10 @@ def decode_storage(dec: Decoder, row: Any) -> torch.UntypedStorage:
         InvalidDocument: the row breaks a rule of `spec/schema-2-tensors.md`.
         MissingDevice: the storage was on a device that this machine lacks, and the caller named no other.
     """
-    if type(row) is not int:
-        raise InvalidDocument("table storages", f"there is no row {row!r}")
-    storage: torch.UntypedStorage = dec.row(
-        "storages", row, lambda record: _build(dec, f"storages[{row}]", record)
-    )
+    known = dec.objects["storages"]
+    storage: torch.UntypedStorage | None = known.get(row) if type(row) is int else None
+    if storage is None:
+        storage = known[row] = _build(dec, f"storages[{row}]", dec.entry("storages", row))
     return storage
 
 
@@ -120,15 +119,15 @@ def _build(dec: Decoder, where: str, record: Any) -> torch.UntypedStorage:
     if type(record) is not dict or type(record.get("device")) is not str:
         raise InvalidDocument(where, "it is not a record of a storage")
     nbytes = check_integer(record.get("size"), "size", where)
+    device = device_named(record["device"], where)
+    if len(record) == 3 and "omitted" in record:
+        if record["omitted"] is not True:
+            raise InvalidDocument(where, "omitted is not true")
+        return new_storage(nbytes, "meta")
     forms = record.keys() - {"size", "device"}
     if len(forms) != 1:
         raise InvalidDocument(where, f"it has {sorted(forms)!r} instead of one of data, section, omitted")
     (form,) = forms
-    device = device_named(record["device"], where)
-    if form == "omitted":
-        if record[form] is not True:
-            raise InvalidDocument(where, "omitted is not true")
-        return new_storage(nbytes, "meta")
     if device.type == "meta":
         raise InvalidDocument(where, "it has bytes and is on the meta device")
     if sys.byteorder != "little":
@@ -194,14 +193,25 @@ def view(
     storage: torch.UntypedStorage, dtype: torch.dtype, size: list[int], stride: list[int], offset: int
 ) -> torch.Tensor:
     """Return a tensor over ``storage``; the caller has checked that it fits, in elements."""
-    tensor: Any = torch.empty(0, dtype=dtype, device=storage.device)
-    made: torch.Tensor = tensor.set_(storage, offset, size, stride)
+    made: torch.Tensor = torch.empty(0, dtype=dtype, device=storage.device).set_(
+        storage, offset, size, stride
+    )
     return made
+
+
+_devices: dict[str, torch.device] = {}
+MOST_DEVICES = 1000
+"""Devices that are remembered by their names."""
 
 
 def device_named(name: Any, where: str) -> torch.device:
     """Return the device whose ``str`` is ``name``; the machine need not have it."""
     try:
-        return torch.device(name)
+        found = _devices.get(name)
+        if found is None:
+            found = torch.device(name)
+            if len(_devices) < MOST_DEVICES:
+                _devices[name] = found
+        return found
     except (RuntimeError, TypeError):
         raise InvalidDocument(where, f"torch {torch.__version__} has no device {name!r}") from None

@@ -74,6 +74,10 @@ def row_of_tensor(enc: Encoder, tensor: torch.Tensor, *, keep: bool = False) -> 
     rows = _rows(enc)
     row = rows.get(id(tensor))
     if row is not None:
+        if keep and enc.omit_weights and "storage" in enc.document["tensors"][row]:
+            encode_storage(
+                enc, tensor.untyped_storage(), keep=True
+            )  # a state dict was met first, without bytes
         return row
     why = why_not(tensor)
     if why is not None:
@@ -215,9 +219,10 @@ def decode_tensor(dec: Decoder, tagged: Value) -> torch.Tensor:
 
 def tensor_of_row(dec: Decoder, row: Any) -> torch.Tensor:
     """Return the tensor of ``row`` in `tensors`."""
-    if type(row) is not int:
-        raise InvalidDocument("table tensors", f"there is no row {row!r}")
-    tensor: torch.Tensor = dec.row("tensors", row, lambda record: _decode(dec, record, f"tensors[{row}]"))
+    known = dec.objects["tensors"]
+    tensor: torch.Tensor | None = known.get(row) if type(row) is int else None
+    if tensor is None:
+        tensor = known[row] = _decode(dec, dec.entry("tensors", row), f"tensors[{row}]")
     return tensor
 
 
@@ -236,12 +241,12 @@ def _decode(dec: Decoder, record: Any, where: str) -> torch.Tensor:
 
 
 def _build(dec: Decoder, record: dict[str, Any], where: str) -> torch.Tensor:
-    requires_grad = check_flag(record, "requires_grad", where)
+    requires_grad = "requires_grad" in record and check_flag(record, "requires_grad", where)
     kind = record.get("class")
     if type(kind) is str and kind in UNINITIALIZED:
         return _decode_uninitialized(dec, record, UNINITIALIZED[kind], requires_grad, where)
     tensor = _decode_values(dec, record, where)
-    if requires_grad and not (tensor.is_floating_point() or tensor.is_complex()):
+    if requires_grad and not (tensor.dtype.is_floating_point or tensor.dtype.is_complex):
         raise InvalidDocument(where, f"it requires a gradient and is of {tensor.dtype}")
     if kind == "parameter":
         return torch.nn.Parameter(tensor, requires_grad)
@@ -262,7 +267,7 @@ def _decode_values(dec: Decoder, record: dict[str, Any], where: str) -> torch.Te
     stride = (
         check_integers(record["stride"], "stride", where) if "stride" in record else contiguous_strides(size)
     )
-    offset = check_integer(record.get("offset", 0), "offset", where)
+    offset = check_integer(record["offset"], "offset", where) if "offset" in record else 0
     storage = decode_storage(dec, record.get("storage"))
     needed = check_extent(size, stride, offset, dtype.itemsize, where)
     if needed > storage.nbytes() * PACKED.get(dtype, 1):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fxarchive import container
+from fxarchive._version import __version__
 from fxarchive.cli.main import run
 
 from ..documents import archive_of, small
@@ -263,3 +264,17 @@ def test_links_and_names_that_are_given_twice_are_done_once(
     os.symlink("a.fxa", folder / "link.fxa")
     assert call("upgrade", "models/link.fxa", "models/a.fxa", "models/./a.fxa") == 0
     assert capsys.readouterr().out.endswith("1 upgraded\n")
+
+
+def test_inspect_shows_what_is_old_and_the_history(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("inspect", "models/a.fxa") == 0
+    shown = capsys.readouterr().out
+    assert "  old         loads as it is; fxarchive upgrade brings it to the current schema\n" in shown
+    assert f"  notes       {NOTE}\n" in shown
+    assert call("upgrade", "models/a.fxa") == 0
+    assert call("inspect", "models/a.fxa") == 0
+    shown = capsys.readouterr().out
+    was = container.open_archive(OLD).identity[:16]
+    assert f"  history     from schema 1 to 2 by fxarchive {__version__}; it was {was}...\n" in shown
+    assert f"  notes       {NOTE}\n" in shown
+    assert "  old  " not in shown

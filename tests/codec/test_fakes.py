@@ -255,31 +255,31 @@ def test_without_a_private_name_the_constructor_is_used(
         if name == "_make_subclass":
             # the constructor needs it too, so it is changed, not removed
             original = torch.Tensor._make_subclass
-            patch.setattr(fast, "_copier", lambda *args: original.missing)
+            patch.setattr(fast, "_wrapper", lambda *args: original.missing)
         else:
             patch.delattr(holder, name)
             patch.setattr(mode, "_allow_unsafe_data_ptr_access", True)
-        assert fast.copier(first, mode, [2], [1], False) is None
+        assert fast.wrapper(first, mode, False, {}) is None
     fast.is_exact.cache_clear()
     assert_same(values, again(values))
 
 
 def test_a_copy_that_differs_in_anything_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = fast._copier
+    original = fast._wrapper
 
-    def wrong(first: Any, unsafe: bool, size: list[int], stride: list[int], requires_grad: bool) -> Any:
-        make = original(first, unsafe, size, stride, requires_grad)
+    def wrong(*args: Any) -> Any:
+        wrap = original(*args)
 
-        def copy_with_a_mark() -> Any:
-            made = make()
+        def with_a_mark(meta: torch.Tensor) -> Any:
+            made = wrap(meta)
             made.mark = 1
             return made
 
-        return copy_with_a_mark
+        return with_a_mark
 
     fast.is_exact.cache_clear()
     with monkeypatch.context() as patch:
-        patch.setattr(fast, "_copier", wrong)
+        patch.setattr(fast, "_wrapper", wrong)
         assert not fast.is_exact(True)
     fast.is_exact.cache_clear()
 
@@ -332,10 +332,12 @@ def test_operators_treat_copies_as_they_treat_the_official_ones() -> None:
         size, stride = list(loaded[at].shape), list(loaded[at].stride())
         elem = torch.empty_strided(size, stride, device="meta")
         official = FakeTensor(mode, elem, torch.device(device)).requires_grad_(requires_grad)
-        copied = fast.copier(official, mode, size, stride, requires_grad)
-        assert copied is not None
+        prototype = FakeTensor(mode, torch.empty(0, device="meta"), torch.device(device))
+        wrap = fast.wrapper(prototype, mode, requires_grad, {})
+        assert wrap is not None
         for call in OPERATORS:
-            assert outcome(call, copied()) == outcome(call, official)
+            wrapped = wrap(torch.empty_strided(size, stride, device="meta"))
+            assert outcome(call, wrapped) == outcome(call, official)
             assert outcome(call, loaded[at]) == outcome(call, official)
 
 

@@ -26,7 +26,14 @@ UNTRACED = {
     "real": UNTRACED_IN_BOTH | {"item", "nn.functional.one_hot", "sparse.mm.reduce", "sparse.sampled_addmm"},
     "fake": UNTRACED_IN_BOTH
     | {"linalg.lstsq", "linalg.lstsq.grad_oriented", "nn.functional.ctc_loss", "tensor_split"},
+    "symbolic": (UNTRACED_IN_BOTH - {"istft"})
+    | {"geqrf", "histogram", "histogramdd", "linalg.lstsq", "linalg.lstsq.grad_oriented"}
+    | {"nn.functional.ctc_loss", "nn.functional.one_hot", "resize_", "sparse.mm.reduce"}
+    | {"sparse.sampled_addmm", "to_sparse"},
 }
+
+SAMPLES = {"real": 2, "fake": 2, "symbolic": 1}
+"""How many samples of each operator; tracing with symbols takes as long as all else together."""
 
 # Operators whose results are whatever the memory held.
 UNINITIALISED = {"empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided"}
@@ -39,14 +46,14 @@ def ends(chunk: Sequence[Any]) -> str:
     return f"{op_db.operator_name(chunk[0])}..{op_db.operator_name(chunk[-1])}"
 
 
-@pytest.mark.parametrize("mode", ["real", "fake"])
+@pytest.mark.parametrize("mode", ["real", "fake", "symbolic"])
 @pytest.mark.parametrize("chunk", CHUNKS, ids=ends)
 def test_operators_come_back_exact(chunk: Sequence[Any], mode: str) -> None:
     problems: list[str] = []
     tested, expected = set(), {op_db.operator_name(operator) for operator in chunk} - UNTRACED[mode]
     for operator in chunk:
         name = op_db.operator_name(operator)
-        for found in op_db.traced(operator, modes=(mode,)):
+        for found in op_db.traced(operator, modes=(mode,), samples=SAMPLES[mode]):
             if isinstance(found, op_db.Refused):
                 continue
             run = name not in UNINITIALISED
@@ -60,4 +67,4 @@ def test_the_database_is_all_there() -> None:
     names = [op_db.operator_name(operator) for operator in OPERATORS]
     assert len(set(names)) == len(names)
     assert sum(map(len, CHUNKS)) == len(names) >= 640
-    assert max(map(len, UNTRACED.values())) <= 18
+    assert max(map(len, UNTRACED.values())) <= 24

@@ -6,9 +6,11 @@ called before each.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import struct
+import traceback
 import typing
 import warnings
 import weakref
@@ -19,11 +21,16 @@ from typing import Any, Optional, Union
 
 import torch
 from torch import fx, nn
+from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils import _pytree as pytree
 
+import fxarchive
+from fxarchive import Artefact, ArtefactCall
+
+from ..material import configs
 from ..material.models import Point
 
 LONG = "a stack trace, or another text that repeats and is long enough for a row of its own; "
@@ -349,6 +356,40 @@ def shape_environments() -> Any:
     return found
 
 
+def records() -> Any:
+    """Instances of classes, and values of the standard library."""
+    return {"instances": configs.instances(), "standard": configs.STANDARD}
+
+
+def artefacts() -> Any:
+    """Compiled artefacts, one in two places, and a graph that calls it."""
+    kernel = Artefact("mylib.kernel", bytes(range(256)) * 3, {"device": "sm_90", "flags": ["-O3", None, 2.5]})
+    graph = fx.Graph()
+    graph.output(graph.call_function(ArtefactCall(kernel), (graph.placeholder("x"),)))
+    return {
+        "first": kernel,
+        "again": [kernel],
+        "empty": Artefact("mylib.cache", b""),
+        "calls": fx.GraphModule(nn.Module(), graph),
+    }
+
+
+def contexts() -> Any:
+    """A tracing context with all that is kept of one."""
+    context: Any = TracingContext(None)
+    layer = nn.Linear(2, 2)
+    context.module_context.nn_modules = {"layer": layer}
+    context.frame_summary_stack = [
+        traceback.FrameSummary("model.py", 7, "forward", lookup_line=False, line="return x")
+    ]
+    with tracing(context):
+        TracingContext.set_current_loc("model.py", 8, "forward")
+    context.aot_graph_name = ["model__0_forward_1"]
+    context.params_flat = [layer.weight, layer.bias]
+    context.output_strides = [(2, 1), None]
+    return context
+
+
 def node_sources() -> Any:
     """Where nodes come from: chains that share their ends, sources of several graphs, and one without a node."""
     from torch.fx.traceback import NodeSource, NodeSourceAction
@@ -360,6 +401,52 @@ def node_sources() -> Any:
     for node in later.nodes:
         node.meta["from_node"] = [NodeSource(relu, "second pass", both), NodeSource(None, "a pass alone")]
     return fx.GraphModule(nn.Module(), later), later.find_nodes(op="output")[0].meta["from_node"][0]
+
+
+def torch_facts() -> Any:
+    """Small records of torch: sources, ids, reasons, frames, partials, descriptors where this torch has them."""
+    from torch._dynamo import source
+    from torch._dynamo.output_graph import GraphCompileReason
+    from torch._dynamo.variables.builder import GraphArg
+    from torch._guards import CompileId
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    module = fx.symbolic_trace(nn.ReLU())
+    x, relu, _ = module.graph.nodes
+    with FakeTensorMode():
+        fake = torch.empty(2, 3)
+    place = source.GetItemSource(source.AttrSource(source.LocalSource("self", is_input=True), "layers"), 0)
+    held: Any = x
+    held._dynamo_source = source.ParamBufferSource(place, "weight")
+    x.meta["grapharg"] = GraphArg(held._dynamo_source, None, False, fake)
+    frame = traceback.FrameSummary("model.py", 7, "forward", lookup_line=False, line="return self.act(x)")
+    frames = traceback.StackSummary()
+    frames.append(frame)
+    relu.meta["partial"] = functools.partial(torch.clamp, min=0)
+    relu.meta["size"] = source.TensorPropertySource(place, source.TensorProperty.SIZE, 0)
+    called = f"{source.__name__}.CallFunctionNoArgsSource"  # what prints a call comes back inert
+    relu.meta["call"] = fxarchive.InertRecord(called, {"base": place})
+    relu.meta["later"] = fxarchive.InertRecord("torch.later.Fact", {"idx": 1})
+    with suppress(ImportError):  # torch 2.9 and later
+        from torch._functorch._aot_autograd import descriptors
+
+        output = descriptors.PlainAOTOutput(0)
+        relu.meta["desc"] = [descriptors.TangentAOTInput(output), descriptors.ParamAOTInput("a.weight"), None]
+    module.meta["dynamo_compile_id"] = CompileId(frame_id=1, frame_compile_id=2)
+    module.compile_subgraph_reason = GraphCompileReason("return_value", frames, False)
+    module.__name__ = "body"
+    return module
+
+
+def registered_values() -> Any:
+    """Values of other packages, as a process without these packages has them."""
+    module = fx.symbolic_trace(nn.ReLU())
+    tile = fxarchive.InertRecord(
+        "mylib.Tile", {"value": {"rows": 2, "scale": torch.ones(2)}}, version=3, shared=True
+    )
+    for node in module.graph.nodes:
+        node.meta["tile"] = tile
+    return module
 
 
 VALUES: tuple[Callable[[], Any], ...] = (
@@ -376,6 +463,11 @@ VALUES: tuple[Callable[[], Any], ...] = (
     modules,
     shape_environments,
     node_sources,
+    torch_facts,
+    registered_values,
+    records,
+    artefacts,
+    contexts,
 )
 """What makes the root of an entry."""
 

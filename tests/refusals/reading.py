@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,10 +19,11 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fxarchive
-from fxarchive import chain, container, errors, store
+from fxarchive import adoption, chain, container, errors, store, streams
 from fxarchive.document import DOCUMENT, FEATURES, empty_document
 from fxarchive.limits import DEFAULT_LIMITS
 from fxarchive.migrations.content import Content
+from fxarchive.streams import Bounds
 
 from .. import synthetic
 from ..codec import symbolic_cases
@@ -189,7 +191,33 @@ case(
     release="0.1.0",
 )
 
+case("stream-of-graph-pickler", lambda folder: fxarchive.GraphPickler.loads(pickle.dumps([1]), None))
+case("artefact-untrusted", lambda folder: fxarchive.SealedArtefact("kernel", 3, {}).data, name="'kernel'")
+case(
+    "artefact-not-bound",
+    lambda folder: fxarchive.ArtefactCall(fxarchive.Artefact("kernel", b""))(),
+    kind="'kernel'",
+)
 # older schemas
+
+
+case("stream-broken", lambda folder: fxarchive.adopt(b"\x80\x04]q", folder / "g.fxa"))
+case("stream-no-pickle", lambda folder: fxarchive.adopt(b"no pickle", folder / "g.fxa"))
+case(
+    "stream-of-others",
+    lambda folder: fxarchive.adopt(b"\x80\x04cposix\nsystem\nX\x02\x00\x00\x00id\x85R.", folder / "g.fxa"),
+)
+case(
+    "stream-of-dill",
+    lambda folder: fxarchive.adopt(b"\x80\x04cdill._dill\n_create_code\n)R.", folder / "g.fxa"),
+)
+case("stream-release", lambda folder: fxarchive.adopt(b"\x80\x04N.", folder / "g.fxa", torch="newest"))
+
+
+@case("stream-too-many-opcodes")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(adoption, "read_stream", lambda data: streams.read(data, bounds=Bounds(opcodes=2)))
+    return lambda: fxarchive.adopt(b"\x80\x04NNN.", folder / "g.fxa"), {"limit": 2, "found": 3}
 
 
 @case("migration-failed")

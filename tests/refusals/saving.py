@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 import functools
 import typing
 import weakref
+import zoneinfo
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 import torch
 from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.traceback import NodeSource
 from torch.testing._internal import torchbind_impls
 from torch.testing._internal.two_tensor import TwoTensor
 
@@ -155,8 +159,65 @@ def parametrized() -> Any:
     return nn.utils.parametrizations.orthogonal(nn.Linear(2, 2))
 
 
+def captured_by_vmap() -> Any:
+    caught: list[torch.Tensor] = []
+    torch.func.vmap(lambda x: caught.append(x) or x)(torch.ones(2, 2))
+    return caught
+
+
+class Reduces:
+    def __reduce__(self) -> Any:
+        return (Reduces, ())
+
+
+class Shadowed:
+    def method(self) -> None:
+        pass
+
+
+def shadowed() -> Any:
+    made = Shadowed()
+    vars(made)["method"] = 1
+    return made
+
+
+def with_an_instance() -> Any:
+    module = fx.symbolic_trace(nn.ReLU())
+    x, relu, _ = module.graph.nodes
+    relu.args = (x, Shadowed())
+    return module
+
+
+def compiled() -> Any:
+    from torch._inductor.output_code import OutputCode
+
+    class OwnCode(OutputCode):
+        pass
+
+    OwnCode.__qualname__ = "OwnCode"
+    return [OwnCode.__new__(OwnCode)]
+
+
 THIS, PATH = __name__, f"{type(Path()).__module__}.{type(Path()).__qualname__}"
-unsupported("value", lambda: {"file": Path("x")}, "['file']", kind=PATH)
+unsupported("value", lambda: {"file": object()}, "['file']", kind="builtins.object")
+unsupported("own-pickling", lambda: [Reduces()], "[0]", kind=f"{THIS}.Reduces", method="Reduces.__reduce__")
+unsupported("field-over-method", lambda: [shadowed()], "[0].method", member="Shadowed.method")
+unsupported("instance-as-argument", with_an_instance, "graph.relu.args[1]", cls="Shadowed")
+unsupported("time-zone", lambda: [datetime.time(1, tzinfo=zoneinfo.ZoneInfo("UTC"))], "[0]", cls="ZoneInfo")
+unsupported("compiled", compiled, "[0]", kind=f"{THIS}.OwnCode")
+unsupported("sealed-artefact", lambda: [fxarchive.SealedArtefact("kernel", 3, {})], "[0]", kind="'kernel'")
+case(
+    "filtered-operator",
+    lambda folder: fxarchive.GraphPickler.dumps([torch.ops.prims.add.default]),
+    path="[0]",
+    name="torch.ops.prims.add.default",
+)
+case(
+    "raw-node",
+    lambda folder: fxarchive.GraphPickler.dumps([next(iter(graph().graph.nodes))]),
+    path="[0]",
+    node="input_1",
+)
 unsupported("nested-value", deep, "[0]" * 128)
 unsupported("nested-tree-spec", lambda: [torch.utils._pytree.tree_flatten(deep())[1]], "[0]")
 unsupported("lambda", lambda: [lambda: 1], "[0]")
@@ -236,8 +297,119 @@ unsupported("erased-node", erased, "[1]", node="output")
 unsupported("order-of-nodes", out_of_order, "graph._0.args[0]", node="input_1")
 unsupported(
     "metadata",
-    edited_graph(lambda m: next(iter(m.graph.nodes)).meta.update(file=Path("x"))),
+    edited_graph(lambda m: next(iter(m.graph.nodes)).meta.update(file=object())),
     "graph.input_1.meta['file']",
-    kind=PATH,
+    kind="builtins.object",
 )
+
+
+def sourced(*levels: int) -> NodeSource:
+    """A source with as many copies of the next one below it as each level says."""
+    made = NodeSource(None, "p")
+    for count in levels:
+        above = NodeSource(None, "p")
+        above.from_node = [made] * count
+        made = above
+    return made
+
+
+def source_with(**changed: Any) -> Callable[[], Any]:
+    def make() -> Any:
+        made = NodeSource(None, "p")
+        vars(made).update(changed)
+        return [made]
+
+    return make
+
+
+unsupported("node-source", source_with(more=1), "[0]", kind="NodeSource")
+unsupported("node-source-name", source_with(pass_name=None), "[0]")
+unsupported("node-source-action", source_with(action=["create"]), "[0]")
+unsupported("node-source-chain", lambda: [sourced(*[1] * 200)], "[0]")
+unsupported("node-source-bush", lambda: [sourced(*[2] * 16)], "[0]", count=2**17 - 1)
+
+
+class Thing:
+    def __init__(self, held: Any = None) -> None:
+        self.held = held
+
+
+TAG = "mylib.Thing"
+
+
+def registered(title: str, make: Callable[[], Any], path: str, encode: Callable[[Any], Any]) -> None:
+    @case(title)
+    def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+        def act() -> Any:
+            fxarchive.register(Thing, tag=TAG, encode=encode, decode=lambda held, version: Thing(held))
+            try:
+                return fxarchive.dumps(make())
+            finally:
+                fxarchive.unregister(TAG)
+
+        return act, {"path": path, "tag": TAG}
+
+
+def raising(*args: Any) -> Any:
+    raise ValueError("no")
+
+
+def ring_of_things() -> Any:
+    thing = Thing()
+    thing.held = [thing]
+    return [thing]
+
+
+registered("extension-encoder", lambda: [Thing()], "[0]", raising)
+registered("extension-of-itself", ring_of_things, f"[0].<{TAG}>[0]", lambda thing: thing.held)
+registered("extension-too-deep", lambda: [Thing(deep())], "[0]", lambda thing: thing.held)
+
+
+def registering(title: str, /, *times: dict[str, Any], **places: Any) -> None:
+    @case(title)
+    def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+        def act() -> None:
+            try:
+                for options in times:
+                    cls = options.pop("cls", Thing)
+                    fxarchive.register(cls, **{"tag": TAG, "encode": raising, "decode": raising, **options})
+            finally:
+                with suppress(KeyError):
+                    fxarchive.unregister(TAG)
+
+        return act, places
+
+
+registering("extension-tag", {"tag": "Thing"})
+registering("extension-version", {"version": 0}, tag=TAG)
+registering("registered-twice", {}, {"tag": "mylib.Other"}, tag=TAG, kind=f"{THIS}.Thing")
+registering("register-arguments", {"cls": "Thing"})
+
+
+def loading(title: str, version: int, decode: Callable[..., Any] | None, **places: Any) -> None:
+    @case(title)
+    def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+        fxarchive.register(Thing, tag=TAG, version=version, encode=lambda thing: 1, decode=raising)
+        data = fxarchive.dumps([Thing()])
+        fxarchive.unregister(TAG)
+
+        def act() -> Any:
+            if decode is not None:
+                fxarchive.register(Thing, tag=TAG, encode=raising, decode=decode)
+            try:
+                return fxarchive.loads(data)
+            finally:
+                with suppress(KeyError):
+                    fxarchive.unregister(TAG)
+
+        return act, {"tag": TAG, **places}
+
+
+loading("unregistered", 1, None, package="mylib")
+loading("newer-extension", 2, raising, package="mylib")
+loading("extension-decoder", 1, raising)
 case("user-metadata", save(lambda: [1], metadata={"file": Path("x")}), kind=PATH)
+case("artefact-kind", lambda folder: fxarchive.Artefact("two words", b""))
+case("artefact-kind-type", lambda folder: fxarchive.Artefact(1, b""))  # type: ignore[arg-type]
+case("artefact-data", lambda folder: fxarchive.Artefact("kernel", "text"))  # type: ignore[arg-type]
+case("artefact-info", lambda folder: fxarchive.Artefact("kernel", b"", {"x": object()}))

@@ -1,11 +1,11 @@
-"""Copies of a FakeTensor without its constructor.
+"""FakeTensors without their constructor.
 
 The constructor of FakeTensor costs several times what it does to the object: a subclass instance over a
-meta tensor, one flag, and a `__dict__`. `copier` does these three itself. Once a process it is compared
-with the constructor in all that can be observed, and if anything differs, or a private name is gone,
-callers get None and use the constructor.
+meta tensor, one flag, and a `__dict__` that depends on its mode and device only. `wrapper` does these three itself.
+Once a process it is compared with the constructor in all that can be observed, and if anything differs, or a
+private name is gone, callers get None and use the constructor.
 
-Each copy has a meta tensor of its own. A copy-on-write clone of one (`torch._lazy_clone`) would be made
+Each FakeTensor has a meta tensor of its own. A copy-on-write clone of one (`torch._lazy_clone`) would be made
 faster for symbolic sizes, but under the constructor it aborts the process on torch 2.8 to 2.15, so it is
 not used.
 """
@@ -21,43 +21,18 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 META = torch.device("meta")
 
-
-def copier(
-    first: Any, mode: Any, size: list[int], stride: list[int], requires_grad: bool
-) -> Callable[[], Any] | None:
-    """Return a function that makes FakeTensors like ``first``, each over a storage of its own.
-
-    Args:
-        first: one of the official constructor, strided, with no offset and no more storage than it needs.
-        mode: its FakeTensorMode.
-        size, stride: its size and stride, in elements.
-        requires_grad: whether the copies, which are leaves, require a gradient.
-
-    Returns:
-        The function, or None if the shortcut is not exact in the running torch.
-    """
-    unsafe = getattr(mode, "_allow_unsafe_data_ptr_access", None)
-    if type(unsafe) is not bool or not is_exact(unsafe):
-        return None
-    return _copier(first, unsafe, size, stride, requires_grad)
+Wrap = Callable[[torch.Tensor], Any]
+"""A meta tensor -> a FakeTensor over its storage."""
 
 
-def _copier(
-    first: Any, unsafe: bool, size: list[int], stride: list[int], requires_grad: bool
-) -> Callable[[], Any]:
-    wrap = _wrapper(first, unsafe, requires_grad)
-    empty: Any = torch.empty_strided
-    dtype, shape, steps = first.dtype, tuple(size), tuple(stride)
-    return lambda: wrap(empty(shape, steps, dtype=dtype, device=META))
-
-
-def wrapper(first: Any, mode: Any, requires_grad: bool) -> Callable[[torch.Tensor], Any] | None:
-    """Return a function that makes FakeTensors like ``first`` over the meta tensor that it is given.
+def wrapper(prototype: Any, mode: Any, requires_grad: bool, others: dict[str, Any]) -> Wrap | None:
+    """Return a function that makes FakeTensors over the meta tensors that it is given.
 
     Args:
-        first: one of the official constructor.
+        prototype: a FakeTensor of the constructor, of the device and the mode that the new ones have.
         mode: its FakeTensorMode.
         requires_grad: whether the new ones, which are leaves, require a gradient.
+        others: attributes that they have besides.
 
     Returns:
         The function, or None if the shortcut is not exact in the running torch.
@@ -65,23 +40,23 @@ def wrapper(first: Any, mode: Any, requires_grad: bool) -> Callable[[torch.Tenso
     unsafe = getattr(mode, "_allow_unsafe_data_ptr_access", None)
     if type(unsafe) is not bool or not is_exact(unsafe):
         return None
-    return _wrapper(first, unsafe, requires_grad)
+    return _wrapper(prototype, unsafe, requires_grad, others)
 
 
-def _wrapper(first: Any, unsafe: bool, requires_grad: bool) -> Callable[[torch.Tensor], Any]:
+def _wrapper(prototype: Any, unsafe: bool, requires_grad: bool, others: dict[str, Any]) -> Wrap:
     make: Any = torch.Tensor._make_subclass
     on_data_ptr: Any = (
         torch._C._set_warn_deprecated_on_mutable_data_ptr
         if unsafe
         else torch._C._set_throw_on_mutable_data_ptr
     )
-    device = first.fake_device
-    state = dict(vars(first))
+    device = prototype.fake_device
+    copy = {**vars(prototype), **others}.copy
 
     def wrap(meta: torch.Tensor) -> Any:
         fake = make(FakeTensor, meta, requires_grad, dispatch_device=True, device_for_backend_keys=device)
         on_data_ptr(fake)
-        fake.__dict__ = state.copy()
+        fake.__dict__ = copy()
         return fake
 
     return wrap
@@ -89,7 +64,7 @@ def _wrapper(first: Any, unsafe: bool, requires_grad: bool) -> Callable[[torch.T
 
 @functools.cache
 def is_exact(unsafe: bool) -> bool:
-    """Whether copies are the same as what the constructor makes, in the running torch.
+    """Whether what `wrapper` makes is the same as what the constructor makes, in the running torch.
 
     Args:
         unsafe: whether FakeTensors of the mode warn, rather than raise, when their address is asked for.
@@ -105,18 +80,15 @@ def is_exact(unsafe: bool) -> bool:
         mode._allow_unsafe_data_ptr_access = unsafe
         mode.allow_meta = True
         for dtype, size, stride, name, requires_grad in cases:
-            first, second = (
-                FakeTensor(
-                    mode, torch.empty_strided(size, stride, dtype=dtype, device=META), torch.device(name)
-                ).requires_grad_(requires_grad)
-                for _ in range(2)
-            )
-            copy = _copier(first, unsafe, size, stride, requires_grad)()
-            own = copy.untyped_storage()._cdata not in (
-                first.untyped_storage()._cdata,
-                second.untyped_storage()._cdata,
-            )
-            if not own or facts(copy, unsafe) != facts(second, unsafe):
+            metas = [torch.empty_strided(size, stride, dtype=dtype, device=META) for _ in range(2)]
+            prototype = FakeTensor(mode, torch.empty(0, device=META), torch.device(name))
+            found = _wrapper(prototype, unsafe, requires_grad, {})(metas[0])
+            expected = FakeTensor(mode, metas[1], torch.device(name)).requires_grad_(requires_grad)
+            if (
+                facts(found, unsafe) != facts(expected, unsafe)
+                or found.untyped_storage()._cdata != metas[0].untyped_storage()._cdata
+                or found.untyped_storage()._cdata == expected.untyped_storage()._cdata
+            ):
                 return False
     except (AttributeError, TypeError, RuntimeError, AssertionError, ImportError):
         return False

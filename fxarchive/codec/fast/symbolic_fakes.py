@@ -47,7 +47,7 @@ def copier(
     """
     if not is_exact():
         return None
-    return _copier(first, fakes.wrapper(first, mode, requires_grad), size, stride, offset)
+    return _copier(first, fakes.wrapper(first, mode, requires_grad, {}), size, stride, offset)
 
 
 def _copier(
@@ -96,7 +96,7 @@ def _is_copied(
         ).requires_grad_(requires_grad)
         for _ in range(2)
     )
-    make = _copier(first, fakes.wrapper(first, mode, requires_grad), size, stride, 0)
+    make = _copier(first, fakes.wrapper(first, mode, requires_grad, {}), size, stride, 0)
     if make is None:
         return False
     copy, other = make(), make()

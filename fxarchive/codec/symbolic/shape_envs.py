@@ -57,7 +57,7 @@ class _Facts:
     def put_into(self, record: dict[str, Any]) -> None:
         """Fill ``record``; raise `Refused` with every fact that cannot be kept."""
         env = self.env
-        self._refuse_work_in_progress()
+        self._refuse_what_is_no_fact()
         record["release"] = list(names.RELEASE)
         record["settings"] = names.settings(env)
         record["frozen"] = [bool(env.frozen), bool(env.runtime_asserts_frozen)]
@@ -114,12 +114,20 @@ class _Facts:
         if self.problems:
             raise Refused(self.problems)
 
-    def _refuse_work_in_progress(self) -> None:
+    def _refuse_what_is_no_fact(self) -> None:
         if names.optional(self.env, "_shape_spec_pending_assumptions", ()):
             self.problems.append(
                 Problem(
                     "",
                     "assumptions of a shapes spec still wait for their symbols; save when tracing has ended",
+                )
+            )
+        if names.optional(self.env, "specializations", ()):
+            self.problems.append(
+                Problem(
+                    ".specializations",
+                    "conditions of mark_dynamic(specialize_on=...) are functions and cannot be kept; "
+                    "clear the ShapeEnv's specializations",
                 )
             )
 

@@ -1,0 +1,51 @@
+"""Graphs of model families, exported with dynamic shapes: the same graph, outputs, bytes, compiled code."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+from torch import fx
+
+import fxarchive
+
+from ..material import families
+from .round_trip import problems_of_round_trip
+
+pytest.importorskip("transformers")
+
+QUICK = ("vision (vit)", "mixture of experts (mixtral)", "decoder with a cache (llama)")
+"""Those that are looked at in every run; the others are slow."""
+
+NAMES = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in families.FAMILIES]
+
+
+exported = functools.cache(families.exported)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_family_comes_back_exact(name: str) -> None:
+    module, weights, (_, inputs) = exported(name)
+    sizes = [size for node in module.graph.nodes for size in getattr(node.meta.get("val"), "shape", ())]
+    assert any(isinstance(size, torch.SymInt) for size in sizes)
+    assert problems_of_round_trip(name, module, (*weights, *inputs)) == []
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's own modules, when inductor imports them
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in families.FAMILIES])
+def test_inductor_compiles_a_loaded_family_to_the_same_outputs(name: str) -> None:
+    module, weights, (_, inputs) = exported(name)
+    loaded = fxarchive.loads(fxarchive.dumps(module))
+    expected, actual = (_compiled(each, (*weights, *inputs)) for each in (module, loaded))
+    assert len(expected) == len(actual) > 0
+    for one, other in zip(expected, actual, strict=True):
+        assert torch.equal(one, other)
+
+
+def _compiled(module: fx.GraphModule, inputs: Any) -> Any:
+    torch._dynamo.reset()
+    with torch.no_grad(), torch._inductor.config.patch(force_disable_caches=True):
+        compiled: Any = torch.compile(module, backend="inductor", dynamic=True)
+        return compiled(*inputs)
