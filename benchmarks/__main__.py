@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "environment": _environment(),
         "quick": options.quick,
         "workloads": {},
+        "upgrade": None,
         "inspect": [],
     }
     if options.folder is not None:
@@ -54,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 results["inspect"].append(_inspect(workload.name, folder))
             for file in folder.glob(f"{workload.name}.*"):
                 _remove(file)
+        if not options.only or plan.UPGRADE in options.only:
+            _say(plan.UPGRADE)
+            results["upgrade"] = _upgrade(folder, options)
     results["seconds"] = time.perf_counter() - began
     found = budgets.verdicts(results)
     results["budgets"] = [{**vars(verdict), "met": verdict.met} for verdict in found]
@@ -69,7 +73,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure fxarchive against its peers."
     )
-    names = [workload.name for workload in plan.WORKLOADS]
+    names = [*[workload.name for workload in plan.WORKLOADS], plan.UPGRADE]
     parser.add_argument("--quick", action="store_true", help="small sizes, one repeat: shows that all works")
     parser.add_argument("--only", action="append", choices=names, help="measure this workload (repeatable)")
     parser.add_argument("--repeat", type=int, default=None, help="repeats of each measurement (5; quick: 1)")
@@ -113,6 +117,17 @@ def _memory(workload: plan.Workload, folder: Path, options: argparse.Namespace) 
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         grown = dict(zip(runs, pool.map(one, runs), strict=True))
     return {peer: {what: grown[peer, what] for what in ("save", "load")} for peer in peers}
+
+
+def _upgrade(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    result = folder / "upgrade.json"
+    command = [sys.executable, "-m", "benchmarks.upgrades", "--folder", str(folder), "--result", str(result)]
+    command += ["--repeat", str(options.repeat), *(["--quick"] if options.quick else [])]
+    ended = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    if ended.returncode != 0:
+        raise SystemExit(f"benchmark upgrade ended with code {ended.returncode}:\n{ended.stderr}")
+    measured: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    return measured
 
 
 def _worker(*words: str, options: argparse.Namespace) -> list[str]:

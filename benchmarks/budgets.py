@@ -25,6 +25,9 @@ SAVE_MEMORY_SHARE = 0.1
 LOAD_MEMORY_BYTES = 16 * 2**20
 """Growth on load that is not the weights': what another run of the same load differs by, and page tables."""
 INSPECT_SECONDS = 0.2
+UPGRADE_AGAINST_COPY = 1.5
+UPGRADE_MEMORY_BYTES = 100e6
+UPGRADES_A_SECOND = 200.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Verdict:
 def verdicts(results: dict[str, Any]) -> list[Verdict]:
     """Return a verdict for each budget of which the run has both sides."""
     found = [*_graph_verdicts(results["workloads"]), *_weights_verdicts(results["workloads"])]
+    found += _upgrade_verdicts(results.get("upgrade"))
     for row in results["inspect"]:
         what = f"inspect {row['workload']} ({row['bytes'] / 1e6:.1f} MB), whole process"
         found.append(Verdict(what, INSPECT_SECONDS * 1e3, median(row["wall"]) * 1e3, "ms", at_least=False))
@@ -110,6 +114,23 @@ def _weights_verdicts(workloads: dict[str, Any]) -> Iterator[Verdict]:
     if loading is not None and bare is not None:
         what = "gpt2: memory on load, more than without its weights"
         yield Verdict(what, LOAD_MEMORY_BYTES / 1e6, (loading - bare) / 1e6, "MB", at_least=False)
+
+
+def _upgrade_verdicts(measured: dict[str, Any] | None) -> Iterator[Verdict]:
+    if measured is None:
+        return
+    large, small = measured["large"], measured["small"]
+    what = f"upgrade {large['bytes'] / 1e6:,.0f} MB against cp and sync"
+    ratio_of_turns = median(
+        [ours / theirs for ours, theirs in zip(large["upgrade"], large["copy"], strict=True)]
+    )
+    yield Verdict(what, UPGRADE_AGAINST_COPY, ratio_of_turns, "x", at_least=False)
+    if large["peak"] is not None:
+        what = "upgrade: memory of the whole process"
+        yield Verdict(what, UPGRADE_MEMORY_BYTES / 1e6, large["peak"] / 1e6, "MB", at_least=False)
+    speed, floor = (small["count"] / median(small[key]) for key in ("upgrade", "floor"))
+    what = f"upgrade {small['count']:,} small archives, two processes (the disk alone: {floor:,.0f})"
+    yield Verdict(what, UPGRADES_A_SECOND, speed, "a second", at_least=True)
 
 
 def _growth(workload: dict[str, Any] | None, what: str) -> float | None:

@@ -77,6 +77,10 @@ WORKLOADS = (
 )
 
 
+UPGRADE = "upgrade"
+"""What ``--only`` takes for the upgrade of archives, which has no peers but the disk."""
+
+
 def named(name: str) -> Workload:
     """Return the workload of that name; KeyError when there is none."""
     return {workload.name: workload for workload in WORKLOADS}[name]

@@ -112,7 +112,7 @@ def _verdict_table(found: list[Verdict], *, judged: bool) -> Table:
         bound = "at least" if verdict.at_least else "at most"
         table.add_row(
             verdict.what,
-            f"{bound} {verdict.budget:,.0f} {verdict.unit}",
+            f"{bound} {verdict.budget:,g} {verdict.unit}",
             f"{verdict.measured:,.1f} {verdict.unit}",
             ("met" if verdict.met else "MISSED") if judged else "",
             style="red" if judged and not verdict.met else None,

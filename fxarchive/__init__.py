@@ -15,6 +15,7 @@ from fxarchive._version import __version__
 if TYPE_CHECKING:
     from fxarchive.adoption import AdoptReport, adopt
     from fxarchive.api import SaveReport, dumps, load, loads, save
+    from fxarchive.artefact import Artefact, ArtefactCall, SealedArtefact
     from fxarchive.comparison import Comparison, Difference, compare
     from fxarchive.errors import (
         ArchiveNotFound,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         TooLarge,
         TooNew,
         TruncatedArchive,
+        UnboundArtefact,
         UnknownExtension,
         UnsupportedValue,
         UntrustedNames,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from fxarchive.inspection import ArchiveInfo, inspect
     from fxarchive.limits import Limits
     from fxarchive.orders import UpgradeReport
+    from fxarchive.pickler import GraphPickler
     from fxarchive.qualname import QualifiedName
     from fxarchive.upgrading import downgrade, upgrade
     from fxarchive.verification import VerifyReport, verify
@@ -56,6 +59,8 @@ __all__ = [
     "AdoptReport",
     "ArchiveInfo",
     "ArchiveNotFound",
+    "Artefact",
+    "ArtefactCall",
     "BadStream",
     "Comparison",
     "CorruptArchive",
@@ -64,6 +69,7 @@ __all__ = [
     "FakeModeConflict",
     "ForbiddenName",
     "FxArchiveError",
+    "GraphPickler",
     "IncompatibleOperator",
     "InertRecord",
     "InvalidDocument",
@@ -79,10 +85,12 @@ __all__ = [
     "QualifiedName",
     "ReplayFailed",
     "SaveReport",
+    "SealedArtefact",
     "StoreError",
     "TooLarge",
     "TooNew",
     "TruncatedArchive",
+    "UnboundArtefact",
     "UnknownExtension",
     "UnsupportedValue",
     "UntrustedNames",
@@ -120,6 +128,11 @@ _MODULES = {
         "Difference",
         "compare",
     ),
+    "artefact": (
+        "Artefact",
+        "ArtefactCall",
+        "SealedArtefact",
+    ),
     "inspection": (
         "ArchiveInfo",
         "inspect",
@@ -130,6 +143,7 @@ _MODULES = {
     ),
     "inert": ("InertRecord",),
     "limits": ("Limits",),
+    "pickler": ("GraphPickler",),
     "orders": ("UpgradeReport",),
     "qualname": ("QualifiedName",),
     "upgrading": (

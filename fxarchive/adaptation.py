@@ -123,7 +123,7 @@ class _Adaptation:
         kind, name = record[0], record[1]
         if kind == "operator":
             return None if self.torch.schema(name) == record[2] else "operator"
-        if kind == "class":
+        if kind in ("class", "artefact"):
             return None
         return None if self.torch.has(kind, name) and not self._raises(kind, name) else kind
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
+    from fxarchive.codec import Encoded
+
 Target: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 SMALL_STORAGE = 64 * KIB
@@ -67,13 +69,14 @@ def save(
     """Write ``obj`` to one archive, whole or not at all.
 
     Args:
-        obj: a `torch.fx.GraphModule`, or any tree of supported values (dicts, lists, tensors, ...) that holds some.
+        obj: a `torch.fx.GraphModule`, a `torch.export.ExportedProgram`, or any tree of supported values (dicts,
+            lists, tensors, ...) that holds some.
         path: a path, an open binary file (written forward only), or an fsspec URL such as ``memory://g.fxa``.
         metadata: plain values of your own, shown by `inspect`; keys are strings.
         example_inputs: a tuple of positional arguments or a mapping of keyword arguments. They are stored with
             the outputs that a copy of ``obj`` computes from them now, so that ``verify(path, run=True)`` can
-            replay it; ``obj`` and the inputs stay as they are. Not with ``weights="omit"``, which leaves nothing
-            to replay.
+            replay it; ``obj`` and the inputs stay as they are. An ExportedProgram also takes the pair of both, as
+            in ``program.example_inputs``. Not with ``weights="omit"``, which leaves nothing to replay.
         weights: "raw" so that loading maps them, "zstd" for a smaller file, "omit" for the structure alone.
         on_unsupported: "drop" leaves out metadata that cannot be kept and reports it; anything else that cannot
             be kept is an error in both cases.
@@ -107,12 +110,36 @@ def save(
     from fxarchive import codec
     from fxarchive.codec import arguments
     from fxarchive.codec.replay import examples_of
-    from fxarchive.codec.storages import chunks
 
     examples = examples_of(obj, example_inputs)
     encoded = codec.encode(
         obj, examples=examples, omit_weights=weights == "omit", drop=on_unsupported == "drop"
     )
+    return write_encoded(
+        encoded, path, root=arguments.kind_of(obj), metadata=metadata, compress=weights == "zstd"
+    )
+
+
+def write_encoded(
+    encoded: Encoded,
+    path: Target,
+    *,
+    root: str,
+    metadata: Mapping[str, Any] | None = None,
+    compress: bool = False,
+) -> SaveReport:
+    """Write what `codec.encode` made of an object; see `save`.
+
+    Args:
+        encoded: the document and the bytes beside it.
+        path: where to.
+        root: kind of the object.
+        metadata: plain values of the user.
+        compress: whether weights are compressed.
+    """
+    from fxarchive.codec import arguments
+    from fxarchive.codec.storages import chunks
+
     audit(encoded.document, trust=None, features=encoded.features)
     payload = wire.dumps(packing.pack(encoded.document))
     summary = summarise(encoded.document)
@@ -123,7 +150,7 @@ def save(
         min_reader=MIN_READER,
         features=tuple(sorted(encoded.features)),
         writer=Writer(__version__, arguments.torch_release(), _python()),
-        root=arguments.kind_of(obj),
+        root=root,
         summary=summary,
         metadata=dict(metadata or {}),
     )
@@ -131,7 +158,9 @@ def save(
     def sections() -> Iterator[NewSection]:
         yield NewSection(DOCUMENT, "zstd", len(payload), [payload])
         for name, storage in encoded.storages.items():
-            yield NewSection(name, "zstd" if weights == "zstd" else "raw", storage.nbytes(), chunks(storage))
+            yield NewSection(name, "zstd" if compress else "raw", storage.nbytes(), chunks(storage))
+        for name, data in encoded.extras.items():
+            yield NewSection(name, "zstd", len(data), [data])
 
     with store.write_atomic(path) as stream:
         written = container.write(stream, header, sections())
@@ -161,8 +190,8 @@ def load(
             a weight never changes the file.
         verify: "graph" checks everything but large weights against its digest; "all" checks them too.
         state_dict: weights for an archive that was saved with ``weights="omit"``, by their names in the root
-            module. The tensors are used as they are, without a copy; weights that were tied stay tied, and one
-            of their names is enough.
+            module or program. The tensors are used as they are, without a copy; weights that were tied stay
+            tied, and one of their names is enough.
         limits: bounds on what the file may ask for.
 
     Returns:
@@ -220,7 +249,7 @@ def decode_archive(
     if verify_all:
         archive.check_all()
     content = read_current(archive, limits)
-    document = packing.unpack(content.document)
+    document = content.document
     audit(document, trust=trust, features=content.features)
 
     from fxarchive import codec
@@ -317,6 +346,9 @@ class _Sections:
         buffer = _aligned(section.size)
         self._archive.read_into(name, buffer)
         return buffer
+
+    def read(self, name: str) -> bytes:
+        return self._migrated[name] if name in self._migrated else self._archive.read(name)
 
 
 def _aligned(size: int) -> memoryview:

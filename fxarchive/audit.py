@@ -13,18 +13,25 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from fxarchive.document import (
+    ARTEFACTS,
     EXPORTED_PROGRAMS,
     EXTENSIONS,
     FACTS,
     NODE_SOURCES,
     OPS,
+    RECORDS,
     SOURCE_COLUMNS,
     SYMBOLIC_SHAPES,
+    TENSOR_SUBCLASSES,
+    TRACING_CONTEXTS,
     Document,
     empty_document,
 )
 from fxarchive.errors import CorruptArchive, ForbiddenName, InvalidDocument, UntrustedNames
 from fxarchive.extensions import is_tag
+from fxarchive.program_audit import check_guards, check_programs
+from fxarchive.source_names import check_path, keyword_names
+from fxarchive.tables import CONTAINERS, parts
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
@@ -35,6 +42,10 @@ FEATURE_KEYS = {
     EXPORTED_PROGRAMS: "programs",
     FACTS: "facts",
     EXTENSIONS: "extensions",
+    RECORDS: "records",
+    ARTEFACTS: "artefacts",
+    TRACING_CONTEXTS: "contexts",
+    TENSOR_SUBCLASSES: "subclasses",
 }
 """Feature flag -> the table that a document has only with it."""
 
@@ -44,20 +55,23 @@ _GRAPH_KEYS = {
     "keys": list, "layouts": list, "layout": list, "columns": list, "codegen": list, "tracer": list,
 }  # fmt: skip
 _ALL_GRAPH_KEYS = {*_GRAPH_KEYS, "input_sources"}
+_PLAIN_PATHS = re.compile(r"\w+(?:[.\n]\w+)*", re.ASCII)
+_PATHS = frozenset({"get_attr", "call_module", "output"})
+"""Opcodes whose target is a path."""
 _TARGET_LENGTHS = {
     "operator": 4,
-    "named_operator": 3,
     "packet": 3,
     "higher_order": 3,
     "function": 2,
     "class": 2,
+    "artefact": 2,
+    "named_operator": 3,
 }
 _OP = {op: number for number, op in enumerate(OPS)}
 _FORBIDDEN = frozenset(keyword.kwlist)
-_PLAIN_PATH = re.compile(r"\w+(?:\.\w+)*", re.ASCII)
-_PLAIN_PATHS = re.compile(r"\w+(?:[.\n]\w+)*", re.ASCII)
-_PATHS = frozenset({"get_attr", "call_module", "output"})
-"""Opcodes whose target is a path."""
+_UNPRINTABLE = frozenset({"record", "standard", "artefact", "tracing_context", "shared", "value"})
+"""Tags that no argument and no type of a node has: fx writes what ``repr`` of it says into source, and ``repr`` of an
+instance is code of its class. A writer gives containers in arguments no identity, so they need no reference."""
 
 
 def audit(document: Document, *, trust: Collection[str] | None, features: Iterable[str] = ()) -> None:
@@ -89,10 +103,12 @@ def audit(document: Document, *, trust: Collection[str] | None, features: Iterab
     checked: set[Any] = set()
     for row, module in enumerate(document["modules"]):
         _check_module(f"module {row}", module, checked)
+    if "programs" in document:
+        check_programs(document)
 
 
 def audit_sections(document: Any, sizes: Mapping[str, int], content: str) -> None:
-    """Check that each section of an archive holds what one storage says, and that none is left over.
+    """Check that each section of an archive holds what one storage or artefact says, and that none is left over.
 
     Args:
         document: of the current schema; whoever calls this turns what does not fit it into one error.
@@ -101,13 +117,15 @@ def audit_sections(document: Any, sizes: Mapping[str, int], content: str) -> Non
 
     Raises:
         CorruptArchive: a storage names a section that is not there.
-        InvalidDocument: a section belongs to no storage, to two, or has another size.
+        InvalidDocument: a section belongs to nothing, to two, or has another size.
 
     >>> document = {"storages": [{"section": "storages/0", "size": 8}]}
     >>> audit_sections(document, {"document": 900, "storages/0": 8}, "document")
     """
     used = {content}
-    for row, record in enumerate(document["storages"]):
+    stored = [(f"storages[{row}]", record) for row, record in enumerate(document["storages"])]
+    stored += [(f"artefacts[{row}]", record) for row, record in enumerate(document.get("artefacts", ()))]
+    for where, record in stored:
         name = record.get("section")
         if name is None:
             continue
@@ -115,13 +133,13 @@ def audit_sections(document: Any, sizes: Mapping[str, int], content: str) -> Non
             raise CorruptArchive("the index", f"there is no section {name!r:.80}")
         if name in used or sizes[name] != record["size"]:
             raise InvalidDocument(
-                f"storages[{row}]",
+                where,
                 f"section {name!r:.80} is not its own, or has another size than {record['size']}",
             )
         used.add(name)
     unused = sizes.keys() - used
     if unused:
-        raise InvalidDocument("the index", f"no storage refers to the section {min(unused)!r:.80}")
+        raise InvalidDocument("the index", f"nothing refers to the section {min(unused)!r:.80}")
 
 
 def _check_tables(document: Any, features: Iterable[str]) -> None:
@@ -221,8 +239,9 @@ def _check_graph(document: Document, where: str, graph: Any) -> None:
     _check_node_targets(document, where, graph)
     for pattern in graph["patterns"]:
         _check_pattern(where, pattern)
+    _check_printed(where, graph["types"][1:])
     _check_attribute_reads(document, where, graph)
-    _check_codegen(where, graph["codegen"])
+    _check_codegen(document, where, graph["codegen"])
     if "input_sources" in graph:
         _check_input_sources(document, where, graph["input_sources"], count)
 
@@ -284,16 +303,6 @@ def _check_text_target(where: str, op: str, target: str) -> None:
         check_path(f"{where}, a {op} node,", target)
 
 
-def check_path(where: str, path: str) -> None:
-    """Check an attribute path such as ``layers.0.weight``; raise `ForbiddenName` if an atom of it is
-    unsafe."""
-    atoms = path.split(".")
-    if _PLAIN_PATH.fullmatch(path) and "__" not in path and _FORBIDDEN.isdisjoint(atoms):
-        return
-    for atom in atoms:
-        check_path_atom(where, atom)
-
-
 def _check_pattern(where: str, pattern: Any) -> None:
     if type(pattern) is not list or len(pattern) != 2 or not type(pattern[0]) is type(pattern[1]) is list:
         raise InvalidDocument(where, "a call pattern is not a pair of lists")
@@ -303,6 +312,21 @@ def _check_pattern(where: str, pattern: Any) -> None:
         if type(name) is not str:
             raise InvalidDocument(where, "a keyword of a call pattern is not a string")
         check_identifier(f"{where}, a keyword argument,", name)
+    _check_printed(where, [pattern[0], pattern[1][1::2]])
+
+
+def _check_printed(where: str, groups: list[Any]) -> None:
+    """Check that nothing among arguments or types of nodes is of a kind that must not be printed."""
+    stack = [value for group in groups for value in group]
+    while stack:
+        value = stack.pop()
+        if type(value) is not list or not value:
+            continue
+        tag = value[0] if type(value[0]) is str else ""
+        if tag in _UNPRINTABLE:
+            raise InvalidDocument(where, f"a {tag} cannot be an argument or a type of a node")
+        # what is no container of a known form is searched whole
+        stack.extend(parts(value) if tag in CONTAINERS else value)
 
 
 def _check_attribute_reads(document: Document, where: str, graph: Any) -> None:
@@ -321,7 +345,7 @@ def _check_attribute_reads(document: Document, where: str, graph: Any) -> None:
             check_path_atom(f"{where}, a getattr call,", atom)
 
 
-def _check_codegen(where: str, codegen: list[Any]) -> None:
+def _check_codegen(document: Document, where: str, codegen: list[Any]) -> None:
     kind = codegen[0] if codegen else None
     if {"plain": 2, "pytree": 5}.get(str(kind)) != len(codegen):
         raise InvalidDocument(where, "its codegen is not of a known kind")
@@ -331,20 +355,8 @@ def _check_codegen(where: str, codegen: list[Any]) -> None:
     for name in names:
         check_identifier(f"{where}, its codegen,", name.removeprefix("*").removeprefix("*"))
     if kind == "pytree":
-        for key in _keyword_names(codegen[3]):
+        for key in keyword_names(document, where, codegen[3]):
             check_identifier(f"{where}, its input spec,", key)
-
-
-def _keyword_names(spec: Any) -> list[str]:
-    """Return the keys that fx writes into source: those of the dict in an input spec ``(args, kwargs)``."""
-    try:
-        children = spec[1][2]
-        context = children[1][1] if len(children) == 2 else None
-    except (TypeError, IndexError, KeyError):
-        return []
-    if type(context) is not list or len(context) != 2 or type(context[1]) is not list:
-        return []
-    return [key if type(key) is str else repr(key) for key in context[1]]
 
 
 _MEMBERS = (("parameters", 2), ("buffers", 3), ("modules", 2), ("attributes", 2))
@@ -356,6 +368,8 @@ def _check_module(where: str, module: Any, checked: set[Any]) -> None:
         type(module.get("graph", module.get("klass"))) is not int and "guards" not in module
     ):
         raise InvalidDocument(where, "it is not a record with a class or a graph")
+    if "guards" in module:
+        check_guards(where, module["guards"])
     for key, step in _MEMBERS:
         if key not in module:
             continue

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from fxarchive import container, packing, store, wire
+from fxarchive import container, store, wire
 from fxarchive.container import Archive
 from fxarchive.document import FEATURES, SCHEMA
 from fxarchive.limits import DEFAULT_LIMITS, Limits
@@ -116,7 +116,7 @@ class _Side:
     def __init__(self, archive: Archive, limits: Limits) -> None:
         self.archive = archive
         self.content: Content = read_current(archive, limits)
-        self.document: Any = packing.unpack(self.content.document)
+        self.document: Any = self.content.document
         self.also: set[bytes] = set()
         """Digests of sections that the other archive has."""
         self._digests: dict[int, str] = {}

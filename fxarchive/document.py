@@ -53,6 +53,12 @@ SYMBOLIC_SHAPES = "symbolic-shapes"
 OPERATORS_BY_NAME = "operators-by-name"
 """Feature flag of archives with operators whose schema nobody recorded (adopted streams)."""
 
+PARTIAL_FUNCTIONS = "partial-functions"
+"""Feature flag of archives with functools.partial."""
+
+TENSOR_SUBCLASSES = "tensor-subclasses"
+"""Feature flag of archives with tensors around tensors, and with nested integers."""
+
 EXPORTED_PROGRAMS = "exported-programs"
 """Feature flag of archives with ExportedPrograms, or with what their ``module()`` returns."""
 
@@ -65,8 +71,29 @@ FACTS = "torch-facts"
 EXTENSIONS = "extensions"
 """Feature flag of archives with values that a program registered under tags of its own."""
 
+RECORDS = "records"
+"""Feature flag of archives with instances of classes of the user, or values of the standard library."""
+
+ARTEFACTS = "artefacts"
+"""Feature flag of archives with compiled artefacts."""
+
+TRACING_CONTEXTS = "tracing-contexts"
+"""Feature flag of archives with a `torch._guards.TracingContext`."""
+
 FEATURES: frozenset[str] = frozenset(
-    {SYMBOLIC_SHAPES, NODE_SOURCES, EXPORTED_PROGRAMS, FACTS, EXTENSIONS, OPERATORS_BY_NAME}
+    {
+        SYMBOLIC_SHAPES,
+        NODE_SOURCES,
+        EXPORTED_PROGRAMS,
+        FACTS,
+        EXTENSIONS,
+        RECORDS,
+        ARTEFACTS,
+        TRACING_CONTEXTS,
+        OPERATORS_BY_NAME,
+        PARTIAL_FUNCTIONS,
+        TENSOR_SUBCLASSES,
+    }
 )
 """Feature flags that this release understands."""
 
@@ -75,6 +102,7 @@ DOCUMENT = "document"
 
 STREAM = "stream"
 """Name of the section that holds the stream of an archive of schema 1."""
+
 SOURCE_COLUMNS = ("pass", "action", "graph", "name", "target", "count", "origins")
 """Columns of the table `sources`, each of row numbers; all but the last have an entry for each row."""
 
@@ -103,10 +131,20 @@ VALUE_TAGS = frozenset(
         "shared", "value", "text", "target", "tensor", "fake", "module", "graph", "node",
         # symbolic shapes (a feature flag)
         "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key",
+        # functools.partial (a feature flag)
+        "partial",
+        # tensor subclasses (a feature flag)
+        "subclass", "nested_int", "dim_range",
         # exported programs (a feature flag)
         "program", "export",
         # where a node comes from; records of torch; registered values (a feature flag each)
         "node_source", "fact", "extension",
+        # instances of classes, values of the standard library (a feature flag)
+        "record", "standard",
+        # compiled artefacts (a feature flag)
+        "artefact",
+        # tracing contexts (a feature flag)
+        "tracing_context",
         # a place in a call pattern that takes the next operand
         "hole",
     }

@@ -158,6 +158,17 @@ class IncompatibleOperator(FxArchiveError):
         )
 
 
+class UnboundArtefact(FxArchiveError):
+    """A graph called a compiled artefact that nothing was bound to. Attributes: `kind` (str)."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"The graph calls a compiled artefact of kind {kind!r}, which fxarchive never opens; open the bytes of "
+            "node.target.artefact with what made them and pass the result to node.target.bind()."
+        )
+        self.kind = kind
+
+
 class MissingDevice(FxArchiveError):
     """A real tensor belongs on a device that this machine lacks or cannot use.
 

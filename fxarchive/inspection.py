@@ -13,7 +13,7 @@ from fxarchive.document import FEATURES, SCHEMA, content_section
 from fxarchive.errors import TooNew
 from fxarchive.limits import DEFAULT_LIMITS, KIB, Limits
 from fxarchive.ports import Port
-from fxarchive.summary import COUNTS, Calls, Contents, describe
+from fxarchive.summary import COUNTS, ArtefactInfo, Calls, Contents, describe
 
 READ_BYTES = 512 * KIB
 """Documents up to this size are read by default; for larger ones the summary in the header has to do."""
@@ -113,11 +113,10 @@ def inspect(
         contents = None
         notes: tuple[str, ...] = ()
         if too_new is None and _is_read(archive, full):
-            from fxarchive import packing  # a large document is not read, and start-up counts
             from fxarchive.reading import read_current
 
             content = read_current(archive, limits)
-            contents, notes = describe(packing.unpack(content.document)), content.notes
+            contents, notes = describe(content.document), content.notes
         return ArchiveInfo(
             path=_shown(path),
             size=archive.size,
@@ -163,6 +162,7 @@ def from_summary(summary: Mapping[str, Any]) -> Contents:
         outputs=tuple([Port(*row) for row in _rows(summary.get("outputs"), (str, str))]),
         trust=_strings(summary.get("trust")),
         imports=_strings(summary.get("imports")),
+        artefacts=tuple([ArtefactInfo(*row) for row in _rows(summary.get("artefacts"), (str, int))]),
         examples=summary.get("examples") is True,
     )
 

@@ -194,6 +194,16 @@ class Notation:
         tag, version, _, held = entry(self.document, "extensions", value[1])
         return f"<{escaped(tag)} {version:d}: {self._any(held)}>"
 
+    def _record(self, value: list[Any]) -> str:
+        target, flat = entry(self.document, "records", value[1])
+        name = "namespace" if target is None else target_name(self.document, target).rpartition(".")[2]
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return f"{name}({', '.join([f'{escaped(key)}={self._any(held)}' for key, held in pairs])})"
+
+    def _standard(self, value: list[Any]) -> str:
+        held = ", ".join([self._any(part) for part in value[2]])
+        return f"{escaped(value[1])}({held})"
+
     def _node_source(self, value: list[Any]) -> str:
         sources, row = self.document["sources"], value[1]
         if type(row) is not int or not 0 <= row < len(sources["pass"]):
@@ -232,6 +242,8 @@ _WRITERS: dict[str, Callable[[Notation, list[Any]], str]] = {
     "generator": lambda notation, value: f"<generator on {escaped(device_name(value[1], value[2]))}>",
     "name": lambda notation, value: escaped(value[1]),
     "named": Notation._named,
+    "record": Notation._record,
+    "standard": Notation._standard,
     "annotation": Notation._annotation,
     "node_source": Notation._node_source,
     "fact": Notation._fact,

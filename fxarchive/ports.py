@@ -8,6 +8,7 @@ from typing import Any
 
 from fxarchive.document import Value
 from fxarchive.notation import Notation, clipped, escaped, tensor_text
+from fxarchive.programs import USER_INPUT, USER_OUTPUT, kinds, root_program
 from fxarchive.tables import (
     OP_NUMBERS,
     Metadata,
@@ -46,13 +47,19 @@ def root_graph(document: Any) -> int | None:
         found = entry(document, "modules", root[1]).get("graph")
         if found is not None:
             return int(found)
+    program = root_program(document)
+    if program is not None:
+        return int(entry(document, "modules", program["module"])["graph"])
     if type(root) is list and root[0] == "graph":
         return int(root[1])
     return 0 if len(document["graphs"]) == 1 else None
 
 
 def ports(document: Any) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-    """Return the inputs and the outputs of the root graph, as far as metadata or examples describe them."""
+    """Return the inputs and the outputs of the root graph, as far as metadata or examples describe them.
+
+    Of an exported program they are those of its caller; its graph also takes parameters and returns new buffers.
+    """
     row = root_graph(document)
     if row is None:
         return (), ()
@@ -62,12 +69,18 @@ def ports(document: Any) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     args, kwargs, results = _examples(document)
     inputs: list[Port] = []
     placeholders = [number for number, op in enumerate(graph["ops"]) if op == OP_NUMBERS["placeholder"]]
+    returned = list(_returned(graph, names))
+    program = root_program(document)
+    if program is not None:
+        taken, given = kinds(document, program)
+        placeholders = [n for n, kind in zip(placeholders, taken, strict=True) if kind == USER_INPUT]
+        returned = [port for port, kind in zip(returned, given, strict=True) if kind == USER_OUTPUT]
     for at, number in enumerate(placeholders):
         name = names[number]
         example = args[at] if at < len(args) else kwargs.get(name)
         inputs.append(reader.port(name, number, example, _default(graph, number)))
     outputs: list[Port] = []
-    for at, (name, operand, constant) in enumerate(_returned(graph, names)):
+    for at, (name, operand, constant) in enumerate(returned):
         example = results[at] if at < len(results) else constant
         outputs.append(reader.port(name, operand, example, []))
     return tuple(inputs), tuple(outputs)

@@ -25,14 +25,14 @@ def read_document(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Document
         InvalidDocument: header and document disagree on the schema, or no migration leads on from it.
         MigrationFailed: it is of an older schema, and a step cannot take it.
     """
-    return packing.unpack(read_current(archive, limits).document)
+    document: Document = read_current(archive, limits).document
+    return document
 
 
 def read_current(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Content:
     """Return the content of an archive in the current schema, brought up to date in memory if it is older.
 
-    Its document is in its wire form; its features are those to audit it with, and its sections stand beside
-    those of the archive.
+    Its features are those to audit it with, and its sections stand beside those of the archive.
 
     Args and errors as for `read_document`.
     """
@@ -62,7 +62,7 @@ def read_content(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Content:
         raise InvalidDocument(
             "the document", f"it is of schema {stated!r} and its header says {header.schema}"
         )
-    return Content(header.schema, document, features, torch=header.writer.torch)
+    return Content(header.schema, packing.unpack(document), features, torch=header.writer.torch)
 
 
 def check_sections(archive: Archive, content: Content) -> None:

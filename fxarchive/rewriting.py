@@ -60,7 +60,7 @@ def migrated(archive: Archive, target: int, *, path: str, allow_loss: bool, limi
     content = chain.migrate(before, moves, path=path, allow_loss=allow_loss)
     check_sections(archive, content)
     stream = target == chain.STREAM_SCHEMA
-    payload: bytes = content.document if stream else wire.dumps(content.document, limits)
+    payload: bytes = content.document if stream else wire.dumps(packing.pack(content.document), limits)
     return Migrated(moves, content, payload, _header(archive, content, target))
 
 
@@ -77,7 +77,7 @@ def _header(archive: Archive, content: Content, target: int) -> Header:
     )
     if target != SCHEMA:
         return header
-    document: Any = packing.unpack(content.document)
+    document: Any = content.document
     audit(document, trust=None, features=content.features)
     with reading("the document"):
         sizes = _sizes(archive, content)

@@ -11,6 +11,7 @@ from typing import Any
 from fxarchive.document import Value
 from fxarchive.notation import clipped, escaped, printed_name
 from fxarchive.ports import Port, ports
+from fxarchive.programs import held_tensors
 from fxarchive.tables import (
     OP_NUMBERS,
     class_name,
@@ -26,6 +27,9 @@ from fxarchive.trust import is_listed
 MOST_CALLS = 16
 MOST_PORTS = 8
 """How much of what is called, and of what goes in and out, the header repeats (see `summarise`)."""
+
+MOST_ARTEFACTS = 64
+"""How many artefacts the header repeats."""
 
 MOST_TEXT = 120
 """Characters of one input or output that the header repeats."""
@@ -54,6 +58,15 @@ class Weight:
     names: tuple[str, ...]
     example: bool
     """Whether only the example inputs and outputs hold it."""
+
+
+@dataclass(frozen=True)
+class ArtefactInfo:
+    """A compiled artefact: bytes that `load` gives out only if its kind is in ``trust=``."""
+
+    kind: str
+    size: int
+    """Bytes."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,8 @@ class Contents:
     """Namespaces of the operators that are called: ``aten``, ``prims``, ..."""
     imports: tuple[str, ...] = ()
     """Modules to import before loading: they register operators or define what trust names."""
+    artefacts: tuple[ArtefactInfo, ...] = ()
+    """Every compiled artefact, in the order of the document."""
     examples: bool = False
     """Whether example inputs and their outputs are stored."""
 
@@ -141,6 +156,7 @@ def describe(document: Any) -> Contents:
             trust=trust,
             namespaces=namespaces(document),
             imports=imports(document, trust),
+            artefacts=artefacts_of(document),
             examples=document["examples"] is not None,
         )
 
@@ -167,6 +183,7 @@ def summarise(document: Any) -> dict[str, Any]:
         "outputs": _briefly(contents.outputs),
         "trust": list(contents.trust),
         "imports": list(contents.imports),
+        "artefacts": [[artefact.kind, artefact.size] for artefact in contents.artefacts[:MOST_ARTEFACTS]],
         "examples": contents.examples,
     }
 
@@ -233,6 +250,8 @@ class _ClassesByPath:
 
 # modules, tensors, storages
 
+_KINDS = {"parameters": "PARAMETER", "buffers": "BUFFER"}
+
 
 def count_modules(document: Any) -> dict[str, int]:
     """Return how many modules of each class there are, the most frequent first."""
@@ -243,6 +262,11 @@ def count_modules(document: Any) -> dict[str, int]:
 def count_elements(document: Any, key: str, step: int) -> int:
     """Return how many elements the distinct tensors have that are parameters, or buffers."""
     distinct = {(value[0], value[1]) for _, _, value in members(document, key, step)}
+    distinct |= {
+        (value[0], value[1])
+        for kind, _, value in held_tensors(document)
+        if kind == _KINDS[key] and type(value) is list and value[0] in ("tensor", "fake")
+    }
     return sum([_elements(tensor_facts(document, list(value))) for value in distinct])
 
 
@@ -262,6 +286,9 @@ def weights_of(document: Any) -> tuple[Weight, ...]:
             path = paths.get(row)
             for storage in storages_of(document, value):
                 names.setdefault(storage, []).append(escaped(f"{path}.{name}" if path else name))
+    for _, name, value in held_tensors(document):
+        for storage in storages_of(document, value):
+            names.setdefault(storage, []).append(escaped(name))
     examples = example_storages(document)
     found = [
         Weight(
@@ -284,10 +311,12 @@ def storages_of(document: Any, value: Value) -> list[int]:
 
 
 def example_storages(document: Any) -> set[int]:
-    """Return the storages of the tensors among the example inputs and outputs."""
+    """Return the storages of the tensors among the example inputs and outputs, those of programs too."""
     found: set[int] = set()
-    seen: set[int] = set()
+    seen: set[Any] = set()
     stack = [document["examples"]]
+    for program in document.get("programs", ()):
+        stack += [program["examples"], program.get("leaves")]
     while stack:
         value = stack.pop()
         if type(value) is not list:
@@ -298,6 +327,10 @@ def example_storages(document: Any) -> set[int]:
                 stack.append(entry(document, "shared", value[1]))
         elif value[0] == "tensor":
             found.update(storages_of(document, value))
+        elif value[0] == "record":
+            if ("record", value[1]) not in seen:
+                seen.add(("record", value[1]))
+                stack.extend(entry(document, "records", value[1])[1][1::2])
         else:
             stack.extend(parts(value))
     return found
@@ -310,6 +343,13 @@ def names_to_trust(document: Any) -> tuple[str, ...]:
     """Return the functions and classes of `targets` that are not in the shipped list, sorted."""
     named = {(record[0], record[1]) for record in document["targets"] if record[0] in ("function", "class")}
     return tuple(sorted({name for kind, name in named if not is_listed(kind, name)}))
+
+
+def artefacts_of(document: Any) -> tuple[ArtefactInfo, ...]:
+    """Return the compiled artefacts of the document."""
+    return tuple(
+        [ArtefactInfo(escaped(record["kind"]), record["size"]) for record in document.get("artefacts", ())]
+    )
 
 
 def namespaces(document: Any) -> tuple[str, ...]:

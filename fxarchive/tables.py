@@ -210,6 +210,9 @@ _PARTS = {
 }  # fmt: skip
 """Tag -> where in the tagged value the list of its parts stands; other values have none."""
 
+CONTAINERS = frozenset(_PARTS)
+"""Tags of values that hold others."""
+
 
 def holes(values: list[Value]) -> int:
     """Return how many operands ``values`` take: how many of them, or of their parts, are ``["hole"]``.

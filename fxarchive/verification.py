@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, BinaryIO
 
-from fxarchive import container, packing, store
+from fxarchive import container, store
 from fxarchive.audit import audit, audit_sections
 from fxarchive.container import Archive
 from fxarchive.document import FEATURES, SCHEMA, content_section
@@ -106,7 +106,7 @@ def _check_sections(archive: Archive, facts: dict[str, Any]) -> None:
 
 def _check_document(archive: Archive, limits: Limits, facts: dict[str, Any]) -> None:
     content = read_current(archive, limits)
-    document = packing.unpack(content.document)
+    document = content.document
     audit(document, trust=None, features=content.features)
     with reading("the document"):
         facts["trust"] = names_to_trust(document)

@@ -13,7 +13,7 @@ class Content:
 
     Attributes:
         schema: the schema that `document` is of.
-        document: the document in its wire form; for schema 1 the bytes of the stream.
+        document: the document as rows, unpacked; for schema 1 the bytes of the stream.
         features: feature flags that a reader of the document must understand.
         sections: bytes of the sections that a step took out of the document, by name; sections that the archive
             has already are not here and stay as they are.

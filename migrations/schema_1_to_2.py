@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from fxarchive import packing
 from fxarchive.errors import Problem, UnsupportedValue
 from fxarchive.migrations.content import Content
 from fxarchive.migrations.graph_pickler import recognition
@@ -54,8 +53,7 @@ def upgrade(content: Content) -> Content:
             for what, places in left.items():
                 for place in places:
                     tr.note(LEFT_OUT.format(what), place)
-            document = packing.pack(tr.document)  # type: ignore[arg-type]
-            return Content(2, document, frozenset(tr.features), tr.sections, tr.all_notes(), content.torch)
+            return Content(2, tr.document, frozenset(tr.features), tr.sections, tr.all_notes(), content.torch)
         # what was translated before it was refused left rows behind, so the whole is translated without it
         leave_out |= frozenset(tr.dropped)
         for problems in tr.dropped.values():

@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import decimal
 import enum
+import functools
+import pathlib
 import struct
 import types
 import weakref
@@ -179,6 +182,12 @@ def _equality(c: Comparison, path: str, left: Any, right: Any) -> None:
         c.report(path, left, right)
 
 
+def _text(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """By what is printed: a signalling nan cannot even be compared with itself."""
+    if repr(left) != repr(right):
+        c.report(path, left, right)
+
+
 def _number(c: Comparison, path: str, left: Any, right: Any) -> None:
     if _bits(left) != _bits(right):
         c.report(path, left, right)
@@ -257,6 +266,12 @@ def _method(c: Comparison, path: str, left: Any, right: Any) -> None:
     c.push(f"{path}.__self__", left.__self__, right.__self__)
 
 
+def _partial(c: Comparison, path: str, left: Any, right: Any) -> None:
+    for name in ("func", "args", "keywords"):
+        c.push(f"{path}.{name}", getattr(left, name), getattr(right, name), in_metadata=False)
+    _attributes(c, path, left, right)
+
+
 def _any_object(c: Comparison, path: str, left: Any, right: Any) -> None:
     """Objects of classes not known here: by their state, or by equality where they show none."""
     if left is not right and not _state(left) and not _state(right):
@@ -294,7 +309,7 @@ def _is_immutable(value: Any) -> bool:
 
 Compare = Callable[[Comparison, str, Any, Any], None]
 
-_ATOMS: tuple[Compare, ...] = (_identity, _equality, _number)
+_ATOMS: tuple[Compare, ...] = (_identity, _equality, _number, _text)
 _STATELESS = frozenset((tuple, list, dict, set, frozenset, torch.Size, collections.deque))
 _IMMUTABLE = (tuple, frozenset, slice, types.MethodType, weakref.ReferenceType)
 _COMPARERS: dict[type, Compare] = {
@@ -304,12 +319,15 @@ _COMPARERS: dict[type, Compare] = {
     **dict.fromkeys((type(...), type(NotImplemented), types.FunctionType, types.ModuleType), _identity),
     **dict.fromkeys((types.MethodDescriptorType, types.WrapperDescriptorType), _identity),
     types.BuiltinFunctionType: _equality,
+    pathlib.PurePath: _equality,  # what a path remembers of itself is no part of it
+    decimal.Decimal: _text,
     **dict.fromkeys((tuple, list, collections.deque), _sequence),
     dict: _mapping,
     **dict.fromkeys((set, frozenset), _set),
     slice: _slice,
     weakref.ReferenceType: _weakref,
     types.MethodType: _method,
+    functools.partial: _partial,
     object: _any_object,
     **dict.fromkeys(compare_torch.BY_IDENTITY, _identity),
     **dict.fromkeys(compare_torch.BY_EQUALITY, _equality),

@@ -14,10 +14,14 @@ import numpy
 import sympy
 import torch
 from torch import fx, nn
+from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.immutable_collections import immutable_dict, immutable_list
+from torch.nested._internal.nested_int import NestedIntNode
 from torch.utils._pytree import TreeSpec
+
+from fxarchive import ArtefactCall
 
 try:
     from torch.fx.traceback import NodeSource
@@ -52,6 +56,7 @@ INTERNAL_TO_FAKES = {
     "dispatch_keys",
     "real_tensor",
 }
+INTERNAL_TO_WRAPPERS = ("_sym_sizes_capsule", "_sym_strides_capsule", "_metadata_cache")
 COMPRESSED = {
     torch.sparse_csr: ("crow_indices", "col_indices"),
     torch.sparse_bsr: ("crow_indices", "col_indices"),
@@ -81,10 +86,14 @@ def _tensor(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) -
     if not _same_description(c, path, left, right):
         return
     for name in sorted(vars(left).keys() | vars(right).keys()):
-        x, y = vars(left).get(name, ...), vars(right).get(name, ...)
-        c.push(f"{path}.{name}", x, y)
+        if not name.startswith(INTERNAL_TO_WRAPPERS):
+            x, y = vars(left).get(name, ...), vars(right).get(name, ...)
+            c.push(f"{path}.{name}", x, y)
     if left.is_leaf and right.is_leaf:
         c.push(f"{path}.grad", left.grad, right.grad)
+    if _is_wrapped(left) or _is_wrapped(right):
+        _wrapped(c, path, left, right)
+        return
     if left._backward_hooks or right._backward_hooks:
         c.push(f"{path}._backward_hooks", left._backward_hooks, right._backward_hooks)
     if hasattr(left, "__tensor_flatten__"):
@@ -94,6 +103,19 @@ def _tensor(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) -
             c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
         return
     _contents(c, path, left, right)
+
+
+def _is_wrapped(tensor: torch.Tensor) -> bool:
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+
+
+def _wrapped(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) -> None:
+    """Tensors that a torch.func transform wrapped: level, dimension, whether it has ended, what is inside."""
+    functorch = torch._C._functorch
+    if c.equal(f"{path} is wrapped", _is_wrapped(left), _is_wrapped(right)):
+        for name in ("maybe_get_level", "maybe_get_bdim", "is_dead_tensor_wrapper", "is_batchedtensor"):
+            c.equal(f"{path} {name}", getattr(functorch, name)(left), getattr(functorch, name)(right))
+        c.push(f"{path} unwrapped", functorch.get_unwrapped(left), functorch.get_unwrapped(right))
 
 
 def _fake_tensor(c: Comparison, path: str, left: Any, right: Any) -> None:
@@ -187,6 +209,12 @@ def _storage(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) 
 
 def _symbolic(c: Comparison, path: str, left: Any, right: Any) -> None:
     mine, other = left.node, right.node
+    if type(mine) is NestedIntNode:
+        # torch numbers these as they are made; only which are the same counts
+        c.partner("nested integer", path, mine.t_id, other.t_id)
+        c.equal(f"{path}.node.coeff", mine.coeff, other.coeff)
+        return
+    c.equal(f"{path}.node type", type(mine), type(other))
     c.equal(f"{path}.node.expr", str(mine.expr), str(other.expr))
     c.equal(f"{path}.node._expr", sympy.srepr(mine._expr), sympy.srepr(other._expr))
     c.equal(f"{path}.node.pytype", mine.pytype, other.pytype)
@@ -234,7 +262,10 @@ def _node(c: Comparison, path: str, left: fx.Node, right: fx.Node) -> None:
     c.equal(f"{path}.name", left.name, right.name)
     for name in ("target", "type", "args", "kwargs"):
         c.push(f"{path}.{name}", getattr(left, name), getattr(right, name), in_metadata=False)
-    c.push(f"{path}.meta", left.meta, right.meta, in_metadata=True)
+    # Nodes of several graphs of dynamo share one dict of metadata; each node comes back with its own.
+    c.partner("metadata", f"{path}.meta", id(left), id(right.meta))
+    c.equal(f"{path}.meta type", type(left.meta), type(right.meta))
+    c.push(f"{path}.meta", dict(left.meta), dict(right.meta), in_metadata=True)
     c.equal(f"{path}.users", {user.name for user in left.users}, {user.name for user in right.users})
     inputs, other_inputs = left.all_input_nodes, right.all_input_nodes
     c.equal(f"{path}.all_input_nodes", [x.name for x in inputs], [y.name for y in other_inputs])
@@ -266,9 +297,12 @@ def _found_by_target(
 ) -> None:
     """`Graph.find_nodes` answers from a table beside the list; it must know the same nodes."""
     at, other_at = ({node: i for i, node in enumerate(nodes)} for nodes in (mine, others))
+    targets = {node.target: other.target for node, other in zip(mine, others, strict=False)}
     for op, target in dict.fromkeys((node.op, node.target) for node in mine):
         wanted = {"op": op, "target": target} if op == "call_function" else {"op": op}
         x = [at.get(node) for node in left.find_nodes(**wanted)]
+        if isinstance(target, ArtefactCall):  # an object of each load
+            wanted["target"] = targets[target]
         y = [other_at.get(node) for node in right.find_nodes(**wanted)]
         c.equal(f"{path}.find_nodes({op}, {target})", x, y)
 
@@ -306,21 +340,6 @@ def _frame(c: Comparison, path: str, left: Any, right: Any) -> None:
     c.equal(f"{path}.locals", left.locals, right.locals)
 
 
-def _partial(c: Comparison, path: str, left: Any, right: Any) -> None:
-    c.push(f"{path}.func", left.func, right.func)
-    c.push(f"{path}.args", left.args, right.args)
-    c.equal(f"{path}.keywords", list(left.keywords), list(right.keywords))
-    for name, value in left.keywords.items():
-        c.push(f"{path}.keywords[{name}]", value, right.keywords.get(name))
-
-
-def _operator(c: Comparison, path: str, left: Any, right: Any) -> None:
-    """torch copies metadata with `copy.copy`, which makes a second object of one operator."""
-    same = c.in_metadata and left.name() == right.name() and str(left._schema) == str(right._schema)
-    if left is not right and not same:
-        c.report(path, left, right)
-
-
 def _node_source(c: Comparison, path: str, left: Any, right: Any) -> None:
     """Provenance of a node; the graph in it is an address of the process, of which only sameness counts."""
     for name in ("pass_name", "name", "target"):
@@ -329,6 +348,13 @@ def _node_source(c: Comparison, path: str, left: Any, right: Any) -> None:
         c.push(f"{path}.{name}", tuple(getattr(left, name)), tuple(getattr(right, name)))
     c.equal(f"{path} has a node", left.node_info is None, right.node_info is None)
     c.partner("graph_id", f"{path}.graph_id", left.graph_id, right.graph_id)
+
+
+def _operator(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """Passes of torch copy operators into metadata; a copy comes back as the operator that it is a copy of."""
+    is_copy = type(left) is type(right) and str(left) == str(right)
+    if left is not right and not (c.in_metadata and is_copy):
+        c.report(path, left, right)
 
 
 # --- modules ---
@@ -440,19 +466,40 @@ IMMUTABLE = (
     *(
         TreeSpec,
         NodeSource,
-        torch._ops.OpOverload,
         immutable_list,
         immutable_dict,
         sympy.Basic,
         numpy.generic,
     ),
     *(torch.SymInt, torch.SymFloat, torch.SymBool),
+    *(torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator),
 )
-BY_IDENTITY = (
-    *(torch.dtype, torch.layout, torch.memory_format),
-    *(torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator),
-)
+BY_IDENTITY = (torch.dtype, torch.layout, torch.memory_format)
 BY_EQUALITY = (torch.device, type(torch.per_tensor_affine))
+_CONTEXT = (
+    "loc_in_frame", "aot_graph_name", "params_flat", "params_flat_unwrap_subclasses",
+    "params_unwrapped_to_flat_index", "output_strides", "force_unspec_int_unbacked_size_like",
+)  # fmt: skip
+"""Attributes of a tracing context that say what was traced; the others belong to the process that traced it."""
+
+
+def _context(c: Any, path: str, left: TracingContext, right: TracingContext) -> None:
+    c.push(
+        f"{path}.module_context.nn_modules", left.module_context.nn_modules, right.module_context.nn_modules
+    )
+    c.equal(f"{path} has a fake_mode", left.fake_mode is not None, right.fake_mode is not None)
+    frames = [
+        [
+            (f.filename, f.lineno, f.name, getattr(f, "_line", None), f.locals)
+            for f in context.frame_summary_stack
+        ]
+        for context in (left, right)
+    ]
+    c.push(f"{path}.frame_summary_stack", *frames)
+    for name in _CONTEXT:
+        c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+
+
 COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
     FakeTensor: _fake_tensor,
     torch.Tensor: _tensor,
@@ -461,16 +508,18 @@ COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
     torch.SymBool: _symbolic,
     ShapeEnv: _shape_env,
     sympy.Basic: _expression,
+    **dict.fromkeys(
+        (torch._ops.OpOverload, torch._ops.OpOverloadPacket, torch._ops.HigherOrderOperator), _operator
+    ),
     fx.Graph: _graph,
     fx.Node: _node_reference,
     fx.graph.CodeGen: _codegen,
     TreeSpec: _tree_spec,
     NodeSource: _node_source,
-    torch._ops.OpOverload: _operator,
     torch._guards.Source: _fields,
     traceback.FrameSummary: _frame,
-    functools.partial: _partial,
     nn.Module: _module,
+    TracingContext: _context,
     torch.Generator: _generator,
     numpy.ndarray: _array,
     numpy.generic: _array,

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fxarchive import chain, container, packing, wire
+from fxarchive import chain, container, wire
 from fxarchive.container import Header, NewSection, Writer
 from fxarchive.document import DOCUMENT, SCHEMA, STREAM
 from fxarchive.errors import Problem, UnsupportedValue
@@ -104,7 +104,7 @@ def install(*chosen: Step, newest: int = SCHEMA, patch: Any = None) -> None:
 
 def stream_archive(document: Any = None, *, schema: int = 1, **header: Any) -> bytes:
     """Return an archive of the older schema with what `small` holds; its second storage is in the stream."""
-    document = packing.pack(small() if document is None else document)
+    document = dict(small() if document is None else document)
     texts = document.pop("texts")
     weights = {}
     records = []

@@ -120,6 +120,34 @@ def test_the_symbolic_workload_has_symbols() -> None:
     assert "chain5k-symbolic" in budgets.GRAPHS
 
 
+def test_upgrades_are_judged_against_the_disk() -> None:
+    large = {"bytes": 500_000_000, "copy": [1.0, 2.0, 1.0], "upgrade": [1.2, 3.2, 1.4], "peak": 40_000_000}
+    small = {"count": 1000, "bytes": 5000, "floor": [2.0], "upgrade": [4.0]}
+    found = budgets.verdicts({"workloads": {}, "inspect": [], "upgrade": {"large": large, "small": small}})
+    assert [(verdict.measured, verdict.met) for verdict in found] == [
+        (1.4, True),
+        (40.0, True),
+        (250.0, True),
+    ]
+    assert "the disk alone: 500" in found[2].what
+    large["upgrade"] = [1.6, 3.2, 1.4]
+    found = budgets.verdicts({"workloads": {}, "inspect": [], "upgrade": {"large": large, "small": small}})
+    assert not found[0].met
+
+
+def test_a_run_of_upgrades(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    options = ["--quick", "--only", "upgrade", "--json", str(path), "--folder", str(tmp_path)]
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *options], cwd=ROOT, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found = json.loads(path.read_text())["upgrade"]
+    assert [len(found[size][key]) for size in ("large", "small") for key in ("upgrade",)] == [1, 1]
+    assert 0 < found["large"]["peak"] < 100_000_000
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.slow
 def test_one_run(tmp_path: Path) -> None:
     path = tmp_path / "results.json"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fxarchive import chain, container, packing, wire
+from fxarchive import chain, container, wire
 from fxarchive.document import SCHEMA
 from fxarchive.errors import InvalidDocument, LossNotAllowed, MigrationFailed, Problem
 from fxarchive.migrations import STEPS
@@ -23,7 +23,7 @@ from .synthetic import NEWER, OLDER, steps, stream_archive
 def content(schema: int = 2, **change: Any) -> Content:
     if schema == 1:
         return read_content(container.open_archive(stream_archive()))
-    document = {**packing.pack(small()), "schema": schema, **change}
+    document = {**small(), "schema": schema, **change}
     return Content(schema, document)
 
 
@@ -57,7 +57,7 @@ def test_every_step_is_taken_and_what_it_said_is_kept() -> None:
     with steps(OLDER, NEWER, newest=3):
         result = chain.migrate(content(1), chain.plan(1, 3))
     assert (result.schema, result.document["schema"]) == (3, 3)
-    assert result.document["texts"] == packing.pack(small())["texts"]
+    assert result.document["texts"] == small()["texts"]
     assert list(result.sections) == ["storages/1"]
     assert result.notes == ("the stream does not say who wrote it",)
 

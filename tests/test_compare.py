@@ -5,11 +5,19 @@ from __future__ import annotations
 import collections
 import copy
 import dataclasses
+import datetime
+import decimal
 import enum
+import fractions
+import functools
 import math
 import operator
+import pathlib
 import struct
+import traceback
+import types
 import typing
+import uuid
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +27,7 @@ import pytest
 import sympy
 import torch
 from torch import fx, nn
+from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.immutable_collections import immutable_dict, immutable_list
@@ -100,6 +109,13 @@ def bound(first: bool) -> list[Any]:
     return [x, y, (x if first else y).__init__]  # type: ignore[misc]
 
 
+def context(**fields: Any) -> TracingContext:
+    made = TracingContext(None)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
 VALUES: dict[str, tuple[Any, Any]] = {
     "int": (1, 2),
     "int and bool": (1, True),
@@ -126,11 +142,37 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "frozenset zero signs": (frozenset([0.0]), frozenset([-0.0])),
     "named tuple class": (Point(1, 2), Pixel(1, 2)),
     "named tuple item": (Point(1, 2), Point(1, 3)),
+    "decimal digits": (decimal.Decimal("1.0"), decimal.Decimal("1.00")),
+    "decimal nans": (decimal.Decimal("sNaN1"), decimal.Decimal("sNaN2")),
+    "path": (pathlib.Path("a"), pathlib.Path("b")),
+    "path of another system": (pathlib.PurePosixPath("a"), pathlib.PureWindowsPath("a")),
+    "fold": (datetime.time(1, fold=0), datetime.time(1, fold=1)),
+    "zone": (datetime.time(1), datetime.time(1, tzinfo=datetime.timezone.utc)),
+    "fraction": (fractions.Fraction(1, 2), fractions.Fraction(1, 3)),
+    "uuid": (uuid.UUID(int=1), uuid.UUID(int=2)),
+    "uuid safety": (uuid.UUID(int=1), uuid.UUID(int=1, is_safe=uuid.SafeUUID.safe)),
+    "namespace": (types.SimpleNamespace(a=1), types.SimpleNamespace(a=2)),
+    "slot that is not set": (Slotted(1), Slotted.__new__(Slotted)),
+    **{
+        f"context {name}": (context(), context(**{name: value}))
+        for name, value in {
+            "loc_in_frame": ("a.py", 1, "f"),
+            "aot_graph_name": ["a"],
+            "params_flat": [1],
+            "output_strides": [None],
+            "frame_summary_stack": [traceback.FrameSummary("a.py", 1, "f")],
+            "fake_mode": FakeTensorMode(),
+        }.items()
+    },
     "slice": (slice(1, 2), slice(1, 2, 1)),
     "range": (range(3), range(0, 4, 1)),
     "enum": (Color.RED, Color.ALSO),
     "function": (torch.relu, torch.sigmoid),
     "function of the same name": (torch.add, operator.add),
+    "function of a partial": (functools.partial(torch.add, 1), functools.partial(torch.sub, 1)),
+    "argument of a partial": (functools.partial(torch.add, 1), functools.partial(torch.add, True)),
+    "keyword of a partial": (functools.partial(torch.add, alpha=1), functools.partial(torch.add, alpha=2)),
+    "higher-order operator": (torch.ops.higher_order.cond, torch.ops.higher_order.while_loop),
     "operator overload": (torch.ops.aten.add.Tensor, torch.ops.aten.add.Scalar),
     "packet and overload": (torch.ops.aten.add, torch.ops.aten.add.Tensor),
     "class": (nn.ReLU, nn.ReLU6),
@@ -539,6 +581,32 @@ def test_a_class_name_stands_for_its_class_in_metadata_alone() -> None:
     assert differences(module, wrong)
     assert differences(module, plain)
     assert differences(named, module), "the class may become a name, a name never a class"
+
+
+def test_a_copy_of_an_operator_counts_in_metadata_alone() -> None:
+    operator_copy = copy.copy(torch.ops.aten.relu.default)
+    module, copied, other = (graph_module() for _ in range(3))
+    for each, value in (
+        (module, operator_copy),
+        (copied, torch.ops.aten.relu.default),
+        (other, torch.ops.aten.relu_.default),
+    ):
+        for node in each.graph.nodes:
+            node.meta["original_aten"] = value
+    assert differences(module, copied) == []
+    assert differences(module, other)
+    assert differences([operator_copy], [torch.ops.aten.relu.default])
+
+
+def test_nodes_may_part_with_a_dict_of_metadata_and_never_share_one() -> None:
+    shared, apart = graph_module(), graph_module()
+    held: dict[str, int] = {"key": 1}
+    for node in shared.graph.nodes:
+        node.meta = held
+    for node in apart.graph.nodes:
+        node.meta = dict(held)
+    assert differences(shared, apart) == []
+    assert differences(apart, shared)
 
 
 def provenance(same: bool) -> Iterator[Any]:

@@ -30,7 +30,7 @@ CASES = [case for case in files.cases() if case.schema > 1]
 """Entries of documents; those of schema 1 are streams of torch's own, in `tests/test_adopted.py`."""
 RUNNING = torch.__version__.partition("+")[0]
 
-KINDS = frozenset({"operator", "packet", "higher_order", "function", "class"})
+KINDS = frozenset({"operator", "packet", "higher_order", "function", "class", "artefact"})
 """Kinds of rows of `targets` (spec/schema-2.md, section 3)."""
 
 WAIVED: dict[str, str] = {
@@ -148,7 +148,8 @@ def check_load(case: Case) -> None:
     if case.release == RUNNING and case.name not in OTHER_WHEN_SAVED_AGAIN:
         assert wire.dumps(packing.pack(encoded.document)) == archive.read(DOCUMENT)
         stored = {name: archive.read(name) for name in archive.sections.keys() - {DOCUMENT}}
-        assert {name: bytes(storage) for name, storage in encoded.storages.items()} == stored
+        storages = {name: bytes(storage) for name, storage in encoded.storages.items()}
+        assert {**storages, **encoded.extras} == stored
     if examples is not None:
         check_numbers(case, root, examples)
 

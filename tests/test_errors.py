@@ -55,6 +55,7 @@ EXAMPLES: list[tuple[FxArchiveError, dict[str, Any]]] = [
         errors.IncompatibleOperator([Problem("mine::f", "it has other arguments")]),
         {"operators": (Problem("mine::f", "it has other arguments"),)},
     ),
+    (errors.UnboundArtefact("mylib.kernel"), {"kind": "mylib.kernel"}),
     (
         errors.MissingDevice("cuda:1", False, "no driver"),
         {"device": "cuda:1", "forced": False, "reason": "no driver"},

@@ -197,7 +197,8 @@ torch.autograd.function._call_custom_function_call torch.autograd._functions.uti
 torch.autograd.functional.jacobian torch.autograd.functional.hessian torch.autograd.functional.vjp
 torch.autograd.functional.jvp torch.autograd.functional.hvp torch.autograd.functional.vhp
 torch.compiler.is_compiling torch.compiler.is_dynamo_compiling torch.compiler.is_exporting
-torch.utils.checkpoint.checkpoint torch.utils.checkpoint.checkpoint_sequential torch.nn.attention._sdpa_kernel
+torch.utils.checkpoint.checkpoint torch.utils.checkpoint.checkpoint_sequential
+torch.utils.checkpoint.create_selective_checkpoint_contexts torch.nn.attention._sdpa_kernel
 torch.nn.attention._cur_sdpa_kernel_backends torch.nn.attention._backend_from_string
 torch.nn.attention._sdpa_kernel_variadic torch.cuda.synchronize torch.cuda.current_device
 torch.cuda.current_stream torch.cuda.default_stream torch.cuda.set_stream torch.cuda.stream
@@ -471,6 +472,10 @@ CLASSES = {
         torch._C.DisableTorchFunctionSubclass
         torch._C.DisableTorchFunction torch.utils.checkpoint.CheckpointFunction
         torch._C._functorch.CInterpreter""",
+    "Options of higher-order operators, which graphs make of plain values": """
+        torch._higher_order_ops._invoke_quant.InvokeQuant""",
+    "Tensors around tensors: built by the __tensor_unflatten__ of their class from checked parts": """
+        torch.nested._internal.nested_tensor.NestedTensor torch.testing._internal.two_tensor.TwoTensor""",
     "Keys of paths in trees": """
         torch.utils._pytree.SequenceKey torch.utils._pytree.MappingKey torch.utils._pytree.GetAttrKey
         torch.fx.experimental.symbolic_shapes.CallMethodKey
@@ -494,7 +499,9 @@ def class_groups(recorded: dict[str, list[str]]) -> list[Group]:
     for name in ENUM_SCOPES:
         lookup(f"{name}._")
     return_types = [
-        f"torch.return_types.{name}" for name in dir(torch.return_types) if not name.startswith("_")
+        f"torch.return_types.{name}"
+        for name in dir(torch.return_types)
+        if not name.startswith(("__", "_attr"))
     ]
     return_types = [name for name in return_types if type(lookup(name)) is type]
     return_types += [

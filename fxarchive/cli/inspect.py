@@ -106,6 +106,16 @@ def _facts(info: ArchiveInfo) -> list[tuple[str, Any]]:
     )
     if contents.imports:
         facts.append(("import", [escaped(name) for name in contents.imports]))
+    if contents.artefacts:
+        facts.append(
+            (
+                "artefacts",
+                [
+                    f"{escaped(artefact.kind)}, {output.size_text(artefact.size)}: loads if trust has it"
+                    for artefact in contents.artefacts
+                ],
+            )
+        )
     if info.dropped:
         facts.append(("dropped", _some(info.dropped)))
     if info.too_new:
@@ -154,7 +164,8 @@ def _counts(info: ArchiveInfo) -> str:
 
 def _sections(info: ArchiveInfo) -> str:
     graph = [section for section in info.sections if section.name == "document"]
-    weights = [section for section in info.sections if section.name != "document"]
+    artefacts = [section for section in info.sections if section.name.startswith("artefacts/")]
+    weights = [section for section in info.sections if section not in (*graph, *artefacts)]
     parts = []
     if graph:
         parts.append(f"graph {output.size_text(graph[0].stored_size)}")
@@ -162,6 +173,9 @@ def _sections(info: ArchiveInfo) -> str:
         stored = output.size_text(sum([section.stored_size for section in weights]))
         packed = " (zstd)" if "zstd" in {section.codec for section in weights} else ""
         parts.append(f"weights {stored}{packed} in {output.counted(len(weights), 'section')}")
+    if artefacts:
+        stored = output.size_text(sum([section.stored_size for section in artefacts]))
+        parts.append(f"artefacts {stored}")
     return f": {', '.join(parts)}" if parts else ""
 
 

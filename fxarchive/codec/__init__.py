@@ -14,6 +14,7 @@ from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.extensions import check_registered
 from fxarchive.codec.facts import import_classes
 from fxarchive.codec.families import DECODE, ENCODE, ENCODE_WHERE
+from fxarchive.codec.filters import KEEP_ALL, Filters
 from fxarchive.codec.isolation import import_fake_tensors, isolated
 from fxarchive.codec.operators import resolve_targets
 from fxarchive.codec.unlifted import import_parts
@@ -29,13 +30,22 @@ class Encoded:
     document: Document
     storages: Mapping[str, Any]
     """Section name -> `torch.UntypedStorage` whose bytes go there."""
+    extras: Mapping[str, bytes]
+    """Section name -> bytes that go there as they are."""
     features: frozenset[str]
     """Feature flags that a reader must understand."""
     dropped: tuple[Problem, ...] = field(default=())
     """Metadata entries that were left out, and why; only with ``drop``."""
 
 
-def encode(obj: Any, *, examples: Any = None, omit_weights: bool = False, drop: bool = False) -> Encoded:
+def encode(
+    obj: Any,
+    *,
+    examples: Any = None,
+    omit_weights: bool = False,
+    drop: bool = False,
+    filters: Filters = KEEP_ALL,
+) -> Encoded:
     """Turn ``obj`` into a document.
 
     Args:
@@ -43,6 +53,7 @@ def encode(obj: Any, *, examples: Any = None, omit_weights: bool = False, drop: 
         examples: None or ``(args, kwargs, outputs)``.
         omit_weights: keep the structure of tensors and leave out their bytes.
         drop: leave out metadata entries that cannot be kept, and say so in the result.
+        filters: what to refuse or leave out though it could be kept.
 
     Raises:
         UnsupportedValue: something cannot be kept; it lists every path.
@@ -50,7 +61,9 @@ def encode(obj: Any, *, examples: Any = None, omit_weights: bool = False, drop: 
     leave_out: frozenset[tuple[int, int, int]] = frozenset()
     dropped: list[Problem] = []
     while True:
-        enc = Encoder(ENCODE, ENCODE_WHERE, omit_weights=omit_weights, drop=drop, leave_out=leave_out)
+        enc = Encoder(
+            ENCODE, ENCODE_WHERE, omit_weights=omit_weights, drop=drop, leave_out=leave_out, filters=filters
+        )
         try:
             with isolated(), collection_paused():
                 _encode_root(enc, obj, examples)
@@ -59,7 +72,7 @@ def encode(obj: Any, *, examples: Any = None, omit_weights: bool = False, drop: 
                 [Problem("the object", "it is nested too deep for the interpreter's stack")]
             ) from None
         if not enc.dropped:
-            return Encoded(enc.document, enc.storages, frozenset(enc.features), tuple(dropped))
+            return Encoded(enc.document, enc.storages, enc.extras, frozenset(enc.features), tuple(dropped))
         # what was encoded before its refusal left rows behind, so the whole is encoded again without it
         leave_out |= frozenset(enc.dropped)
         dropped += [
@@ -108,7 +121,7 @@ def decode(
             resolve_targets(dec)
             check_registered(document)
             import_classes(document)
-        if document["fakes"] or "symbolic" in document:
+        if document["fakes"] or "symbolic" in document or "contexts" in document:
             import_fake_tensors()
         document = dec.document  # its calls as this torch takes them
         if any(["unlifted" in module or "guards" in module for module in document["modules"]]):

@@ -44,8 +44,9 @@ def mode_of(fake_mode: FakeTensorMode | None) -> FakeTensorMode | None:
 
 
 def fill(obj: Any, state_dict: Mapping[str, torch.Tensor]) -> None:
-    """Put ``state_dict`` into the module ``obj``; what was one tensor under several names stays one."""
-    if not isinstance(obj, torch.nn.Module):
+    """Put ``state_dict`` into a module or an exported program; one tensor under several names stays one."""
+    is_program = isinstance(obj, torch.export.ExportedProgram)
+    if not is_program and not isinstance(obj, torch.nn.Module):
         raise ValueError(
             f"state_dict fills a module, and the archive holds a {type(obj).__qualname__}; load it without "
             "state_dict and fill the modules in it."
@@ -54,7 +55,7 @@ def fill(obj: Any, state_dict: Mapping[str, torch.Tensor]) -> None:
         raise TypeError(
             f"state_dict is a {type(state_dict).__qualname__}; give a mapping of names to tensors."
         )
-    known = obj.state_dict(keep_vars=True)
+    known = obj.state_dict if is_program else obj.state_dict(keep_vars=True)
     ties: dict[int, list[str]] = {}
     for name, tensor in known.items():
         if isinstance(tensor, torch.Tensor):
@@ -66,6 +67,9 @@ def fill(obj: Any, state_dict: Mapping[str, torch.Tensor]) -> None:
             if not all([_same(held[0], other) for other in held[1:]]):
                 raise ValueError(f"state_dict has different tensors for {', '.join(names)}, which are tied.")
             given.update(dict.fromkeys(names, held[0]))
+    if is_program:
+        _fill_program(known, given, list(ties.values()))
+        return
     try:
         obj.load_state_dict(given, assign=True)
     except RuntimeError as error:
@@ -74,6 +78,24 @@ def fill(obj: Any, state_dict: Mapping[str, torch.Tensor]) -> None:
         for name in others:
             path, _, last = name.rpartition(".")
             setattr(obj.get_submodule(path), last, attrgetter(first)(obj))
+
+
+def _fill_program(known: dict[str, Any], given: dict[str, Any], ties: list[list[str]]) -> None:
+    """Put tensors into the state of a program, as `torch.nn.Module.load_state_dict` does with ``assign``."""
+    problems = [f"missing {name}" for name in known if name not in given]
+    problems += [f"unexpected {name}" for name in given if name not in known]
+    problems += [
+        f"{name} has shape {tuple(given[name].shape)} and not {tuple(held.shape)}"
+        for name, held in known.items()
+        if name in given and isinstance(held, torch.Tensor) and given[name].shape != held.shape
+    ]
+    if problems:
+        raise ValueError(f"state_dict does not fit: {', '.join(problems)}")
+    for names in ties:
+        held, tensor = known[names[0]], given[names[0]]
+        if isinstance(held, torch.nn.Parameter) and not isinstance(tensor, torch.nn.Parameter):
+            tensor = torch.nn.Parameter(tensor, held.requires_grad)
+        known.update(dict.fromkeys(names, tensor))
 
 
 def _same(left: torch.Tensor, right: torch.Tensor) -> bool:

@@ -31,6 +31,9 @@ REFERENCES = frozenset(
         "node_source",
         "fact",
         "extension",
+        "record",
+        "artefact",
+        "subclass",
     }
 )
 """Tags with one payload that refers to a row or is short; such values are not interned again."""
@@ -44,11 +47,18 @@ def encode_metadata(enc: Encoder, nodes: list[Any], record: dict[str, Any], row:
     raw: list[list[Any]] = []
     owners: list[list[int]] = []
     leave_out = enc.leave_out
+    keeps = enc.filters.metadata_keys
     for number, node in enumerate(nodes):
         meta = node.meta
-        keys = tuple(meta)
+        keys = tuple(meta) if keeps is None else tuple([key for key in meta if keeps(key)])
         if leave_out:
-            keys = tuple(key for place, key in enumerate(meta) if (row, number, place) not in leave_out)
+            keys = tuple(
+                [
+                    key
+                    for place, key in enumerate(meta)
+                    if (row, number, place) not in leave_out and (keeps is None or keeps(key))
+                ]
+            )
         found = layouts.get(keys)
         if found is None:
             found = layouts[keys] = len(layouts)

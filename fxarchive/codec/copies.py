@@ -21,9 +21,11 @@ _CONSTANT_TAGS = frozenset(
         # values that cannot change
         "text", "complex", "range", "ellipsis", "notimplemented", "dtype", "device", "layout", "memory_format",
         "qscheme", "name", "target", "enum", "symint", "symfloat", "symbool", "expression", "value_range", "path_key",
+        "standard",
         # values that are one object wherever they stand
         "fake", "tensor", "shared", "module", "graph", "node", "shape_env", "node_source",
-        "fact", "extension",
+        "fact", "extension", "record", "artefact", "tracing_context",
+        "subclass", "nested_int", "dim_range",
     }
 )  # fmt: skip
 _NESTING_TAGS = frozenset({"tuple", "size", "frozenset", "slice", "ilist"})

@@ -16,6 +16,9 @@ class Sections(Protocol):
     def writable(self, name: str) -> memoryview:
         """Return the section's bytes as private writable memory (a copy-on-write mapping, or a copy)."""
 
+    def read(self, name: str) -> bytes:
+        """Return the section's bytes, checked against their digest."""
+
 
 class Decoder:
     """The document, and what its rows became; each row becomes one object, so sharing comes back."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from fxarchive.codec.filters import KEEP_ALL, Filters
 from fxarchive.document import Document, Value, empty_document
 from fxarchive.errors import Problem, UnsupportedValue
 
@@ -64,6 +65,7 @@ class Encoder:
         omit_weights: bool = False,
         drop: bool = False,
         leave_out: frozenset[tuple[int, int, int]] = frozenset(),
+        filters: Filters = KEEP_ALL,
     ) -> None:
         self.document: Document = empty_document()
         self.features: set[str] = set()
@@ -73,10 +75,13 @@ class Encoder:
         self.leave_out = leave_out
         """Metadata entries to leave out: (graph row, node number, place in the node's metadata), or
         (`graph_modules.MODULE_META`, module row, place in the module's metadata)."""
+        self.filters = filters
         self.dropped: dict[tuple[int, int, int], list[Problem]] = {}
         """Metadata entries that were refused, and why."""
         self.storages: dict[str, Any] = {}
         """Section name -> storage whose bytes go there."""
+        self.extras: dict[str, bytes] = {}
+        """Section name -> bytes that go there as they are."""
         self.problems: list[Problem] = []
         self.path = ""
         """Where the work at hand stands below the root."""
@@ -205,6 +210,19 @@ class Encoder:
         rows.append(entry)
         self._rows[table, key] = len(rows) - 1
         return len(rows) - 1
+
+    def forget(self, table: str, key: Any) -> None:
+        """Take back the row of ``key``, whose entry was refused."""
+        del self._rows[table, key]
+
+    def alone(self, value: Any) -> tuple[Value, Document]:
+        """Encode ``value`` as if it were all there is: what then stands for it depends on nothing else.
+
+        Raises:
+            Refused: it cannot be kept.
+        """
+        other = Encoder(self._encode, self._encode_where, omit_weights=True)
+        return other.value(value), other.document
 
     def text(self, text: str) -> int:
         """Return the row of ``text`` in `texts`."""

@@ -6,17 +6,24 @@ from collections.abc import Callable
 from typing import Any
 
 from fxarchive.codec import (
+    artefacts,
     columns,
+    contexts,
     extensions,
     facts,
     fakes,
     graph_modules,
     graphs,
     modules,
+    nested_ints,
     operators,
+    partials,
     programs,
     provenance,
+    records,
     signatures,
+    standard,
+    subclasses,
     symbols,
     tensors,
     treespecs,
@@ -31,11 +38,14 @@ FAMILIES = (
     extensions,
     facts,
     symbols,
+    nested_ints,
     fakes,
     tensors,
+    subclasses,
     values,
     treespecs,
     operators,
+    partials,
     type_hints,
     provenance,
     graphs,
@@ -44,8 +54,12 @@ FAMILIES = (
     modules,
     signatures,
     programs,
+    artefacts,
+    contexts,
+    standard,
+    records,
 )
-"""In the order in which their predicates are tried."""
+"""In the order in which their predicates are tried; that of `records` is for what nobody else takes."""
 
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {
     k: v for family in FAMILIES for k, v in family.ENCODE.items()

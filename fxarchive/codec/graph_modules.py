@@ -34,6 +34,9 @@ MODULE_META = -1
 MAX_CLASS_NAME = 1000
 """Characters that the name of a GraphModule's class may have."""
 
+_CALLED = ("_checkpoint_context_fn", "_dynamo_bypassing_wrapper_fn")
+"""Beginnings of the keys of a module's metadata under which higher-order operators find functions to call."""
+
 _SPECS = ("_in_spec", "_out_spec")
 _CLASS_NAME = "GraphModule"
 
@@ -138,7 +141,7 @@ def _encode_meta(enc: Encoder, module: GraphModule, path: str) -> Any:
     Entries are looked at one by one only after the whole was refused: encoding a container twice would make
     it look shared, and what is encoded here is thrown away when something is dropped.
     """
-    meta = vars(module).get("meta", {})
+    meta = _with_functions(vars(module).get("meta", {}))
     row = enc.row("modules", id(module))
     places = (
         []
@@ -159,6 +162,24 @@ def _encode_meta(enc: Encoder, module: GraphModule, path: str) -> Any:
         except Refused as refused:
             enc.dropped[entry] = [Problem(path + at, why) for at, why in refused.below(f".meta[{key!r}]")]
     return None
+
+
+@dataclass(frozen=True)
+class _Function:
+    """A function in metadata that an operator calls, so that its name is not enough."""
+
+    value: Any
+
+
+def _with_functions(meta: Any) -> Any:
+    """Return ``meta`` with the functions in it that operators call marked; itself if it has none."""
+    called = [key for key in meta if isinstance(key, str) and key.startswith(_CALLED)]
+    return meta | {key: _Function(meta[key]) for key in called} if called else meta
+
+
+def _encode_function(enc: Encoder, function: _Function) -> Value:
+    with enc.metadata(inert=False):
+        return enc.value(function.value)
 
 
 def _covered(held: dict[str, Any], graph: Graph, problems: list[Problem]) -> frozenset[str]:
@@ -382,7 +403,7 @@ def _generate_first(deferral: _Deferral, name: str) -> Any:
     return method
 
 
-ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {}
+ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {_Function: _encode_function}
 ENCODE_WHERE: list[tuple[Callable[[Any], bool], Callable[[Encoder, Any], Value]]] = []
 DECODE: dict[str, Callable[[Decoder, Any], Any]] = {}
-"""Empty: a GraphModule is encoded and decoded as the module that it is, by `modules`."""
+"""A GraphModule is encoded and decoded as the module that it is, by `modules`."""

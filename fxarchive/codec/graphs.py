@@ -66,6 +66,13 @@ def encode_node_value(enc: Encoder, node: Node) -> Value:
             )
         enc.operands.distances.append(enc.operands.at - number)
         return ["hole"]
+    if enc.filters.nodes == "none":
+        return None
+    if enc.filters.nodes == "refuse":
+        raise Refused.because(
+            f"the node {node.name} stands outside of the arguments of nodes; pass Options(ignore_raw_node=True) to "
+            "keep None in place of it, or use fxarchive.save, which keeps it"
+        )
     row = encode_graph(enc, node.graph, enc.here())
     number = enc.numbers[id(node.graph)].get(node)
     if number is None:

@@ -7,6 +7,7 @@ read back from there, and kept only if they generate the same code again.
 from __future__ import annotations
 
 import ast
+import dis
 import types
 from typing import Any
 
@@ -79,10 +80,9 @@ def _generated(forward: Any) -> types.FunctionType | None:
 
 
 def _messages(function: types.FunctionType) -> list[str]:
-    constants = function.__code__.co_consts
-    return [
-        text.removeprefix(PREFIX) for text in constants if isinstance(text, str) and text.startswith(PREFIX)
-    ]
+    # in the order of the code and not of its constants, since two guards may say the same
+    loaded = [step.argval for step in dis.get_instructions(function)]
+    return [text.removeprefix(PREFIX) for text in loaded if isinstance(text, str) and text.startswith(PREFIX)]
 
 
 def _of_inputs(text: str, paths: list[str]) -> str | None:

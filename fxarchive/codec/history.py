@@ -54,7 +54,8 @@ def _as_meta(mode: Any) -> Iterator[None]:
 def add_history(fake: Any, mode: Any) -> Any:
     """Make ``fake``, which requires no gradient, one that requires it and is no leaf; return it."""
     with torch.enable_grad(), _as_meta(mode):
-        apply: Any = _FromArchive.apply
+        # not Function.apply, which takes the wrappers of ended torch.func transforms off
+        apply: Any = super(torch.autograd.Function, _FromArchive).apply
         apply(fake, _root())
     return fake
 

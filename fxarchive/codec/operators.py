@@ -17,6 +17,7 @@ from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
 from fxarchive import releases
 from fxarchive.adaptation import adapt, releases_with
 from fxarchive.codec import resolve
+from fxarchive.codec.artefacts import call_row, resolve_call
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.document import Document, Value
@@ -31,6 +32,29 @@ TORCH_NAMESPACES = frozenset(
 """Namespaces whose operators torch itself registers."""
 
 
+LAZY_HIGHER_ORDER = {
+    "control_deps": "torch._inductor.fx_passes.control_dependencies",
+    "map": "torch._higher_order_ops.map",
+    "map_impl": "torch._higher_order_ops.map",
+    "register_hook": "torch._higher_order_ops.register_hook",
+    "trace_wrapped": "torch._dynamo._trace_wrapped_higher_order_op",
+}
+"""Higher-order operators that some release of torch registers only when this module of it is imported."""
+
+_IN_A_TABLE = "whose kernel is in a table of this process; save the graph from before it was lowered"
+_COMPILED = "that runs compiled code, which no graph holds; save the graph from before it was compiled"
+
+PROCESS_BOUND = {
+    "triton_kernel_wrapper_functional": _IN_A_TABLE,
+    "triton_kernel_wrapper_mutation": _IN_A_TABLE,
+    "inductor_compiled_code": _COMPILED,
+    "aoti_call_delegate": _COMPILED,
+    "invoke_leaf_function": "whose function is in a table of this process; "
+    "register the function with torch.library.custom_op",
+}
+"""Higher-order operators whose arguments mean nothing in another process, and why."""
+
+
 # encoding
 
 
@@ -38,9 +62,24 @@ def encode_target(enc: Encoder, target: Any) -> int:
     """Return the row in `targets` of something that can be called or named."""
     row = enc.row("targets", id(target))
     if row is None:
+        _check_filter(enc, target)
+        row = call_row(enc, target)
+    if row is None:
         row = enc.add("targets", id(target), _record(target))
         enc.keep_alive(target)
     return row
+
+
+def _check_filter(enc: Encoder, target: Any) -> None:
+    """Refuse an operator that the caller does not want."""
+    accepts = enc.filters.operators
+    if accepts is None or not isinstance(target, OpOverload | OpOverloadPacket):
+        return
+    name = str(torch.fx.Node._pretty_print_target(target))
+    if not accepts(name):
+        raise Refused.because(
+            f"ops_filter refuses the operator {name}; pass Options(ops_filter=None) to accept all"
+        )
 
 
 def encode_class(enc: Encoder, cls: type) -> int:
@@ -56,6 +95,8 @@ def _record(thing: Any) -> list[Any]:
         name = target._qualified_op_name
         return ["packet", name, registering_module(name)]
     if isinstance(thing, HigherOrderOperator):
+        if target.name() in PROCESS_BOUND:
+            raise Refused.because(f"it is the operator {target.name()}, {PROCESS_BOUND[target.name()]}")
         return ["higher_order", target.name(), type(target).__module__]
     kind = "class" if isinstance(target, type) else "function"
     found = resolve.name_of_function(target) if kind == "function" else name_of_class(target)
@@ -135,6 +176,8 @@ def is_callable_value(value: Any) -> bool:
 
 def encode_callable(enc: Encoder, value: Any) -> Value:
     """In metadata a name that need not resolve; elsewhere a row of `targets` that must."""
+    if enc.inert:
+        _check_filter(enc, value)
     return ["name", name_of(value)] if enc.inert else ["target", encode_target(enc, value)]
 
 
@@ -176,6 +219,9 @@ def _resolve_rows(dec: Decoder, untrusted: set[str]) -> dict[int, Problem]:
     unresolved: dict[int, Problem] = {}
     found = dec.objects.setdefault("targets", {})
     for row, record in enumerate(dec.document["targets"]):
+        if record[0] == "artefact":
+            found[row] = resolve_call(dec, record[1])
+            continue
         try:
             found[row] = _RESOLVE[record[0]](dec.trust, record)
         except UntrustedNames as error:
@@ -269,14 +315,25 @@ def _packet(name: str, module: str | None) -> OpOverloadPacket:
 
 def _resolve_higher_order(trust: frozenset[str], record: list[Any]) -> HigherOrderOperator:
     _, name, module = record
+    operator = _higher_order(name)
+    if operator is None:
+        own = module is None or module.partition(".")[0] == "torch"
+        remedy = "load with a release that has it" if own else f"import {module} first, which registers it"
+        raise LookupError(f"this torch ({torch.__version__}) has no such higher-order operator; {remedy}")
+    return operator
+
+
+def _higher_order(name: str) -> HigherOrderOperator | None:
+    """Return the higher-order operator called ``name``; a module of torch that registers it is imported."""
     import torch._higher_order_ops
 
-    operator = getattr(torch.ops.higher_order, name, None) if name.isidentifier() else None
-    if not isinstance(operator, HigherOrderOperator):
-        raise LookupError(
-            f"this torch ({torch.__version__}) has no such higher-order operator; import {module} first"
-        )
-    return operator
+    if not name.isidentifier():
+        return None
+    operator = getattr(torch.ops.higher_order, name, None)
+    if operator is None and name in LAZY_HIGHER_ORDER:
+        resolve.import_quietly(LAZY_HIGHER_ORDER[name])
+        operator = getattr(torch.ops.higher_order, name, None)
+    return operator if isinstance(operator, HigherOrderOperator) else None
 
 
 def _resolve_function(trust: frozenset[str], record: list[Any]) -> Any:
@@ -354,7 +411,7 @@ def _operator_of(name: str) -> Any:
         return None
     try:
         if parts[0] == "higher_order":
-            return _resolve_higher_order(frozenset(), ["higher_order", parts[1], ""])
+            return _higher_order(parts[1])
         packet = _packet(f"{parts[0]}::{parts[1]}", None)
         return packet if len(parts) == 2 else getattr(packet, parts[2], None)
     except LookupError:

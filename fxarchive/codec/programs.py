@@ -20,7 +20,7 @@ from fxarchive.codec.fast import programs as fast
 from fxarchive.codec.modules import decode_module, encode_module
 from fxarchive.document import EXPORTED_PROGRAMS, Program, Value
 from fxarchive.errors import InvalidDocument, MissingOperator, Problem
-from fxarchive.guards import is_guard
+from fxarchive.guards import is_guard, is_plain_text
 
 _KEYS = frozenset(Program.__annotations__)
 _REQUIRED = _KEYS - {"leaves", "guards"}
@@ -83,6 +83,7 @@ def _fill_record(enc: Encoder, program: Any, path: str, record: dict[str, Any]) 
             record[key] = encode(held[f"_{name}"])
         except Refused as refused:
             problems += refused.below(f".{name}")
+    problems += _problems_of_inputs(held["_example_inputs"], held["_graph_module"].graph)
     if fast.GUARDS in held:
         record["guards"] = list(held[fast.GUARDS])
         problems += _problems_of_guards(record["guards"])
@@ -123,6 +124,21 @@ def _encode_verifiers(verifiers: Any) -> list[str]:
                 f"{verifier.dialect!r}; keep a verifier with a dialect of its own"
             )
     return [verifier.dialect for verifier in verifiers]
+
+
+def _problems_of_inputs(examples: Any, graph: Any) -> list[Problem]:
+    """Find what torch would write into the source of guards and cannot: text with quotes."""
+    why = "has quotes, a backslash or braces in it, so that torch can generate no guards; rename it"
+    paths: Any = pytree.tree_leaves_with_path(examples)
+    keys = {key.key: None for path, _ in paths for key in path if isinstance(getattr(key, "key", None), str)}
+    problems = [
+        Problem(".example_inputs", f"the key {key!r:.80} {why}") for key in keys if not is_plain_text(key)
+    ]
+    for node in graph.find_nodes(op="placeholder"):
+        value = node.meta.get("val")
+        if isinstance(value, str) and not is_plain_text(value):
+            problems.append(Problem(f".graph.{node.name}", f"the input {value!r:.80} {why}"))
+    return problems
 
 
 def _problems_of_guards(guards: list[Any]) -> list[Problem]:

@@ -89,21 +89,19 @@ def imported(name: str) -> Any:
     if found is not None or parts[0] not in PACKAGES:
         return found
     for cut in range(len(parts) - 1, 0, -1):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                importlib.import_module(".".join(parts[:cut]))
-        except ImportError:
-            continue
-        return look_up(name)
+        if import_quietly(".".join(parts[:cut])):
+            return look_up(name)
     return None
 
 
 def import_registrar(namespace: str) -> bool:
     """Import the module of torch that registers the operators of a namespace; whether there is one and it is here."""
     module = REGISTRARS.get(namespace)
-    if module is None:
-        return False
+    return module is not None and import_quietly(module)
+
+
+def import_quietly(module: str) -> bool:
+    """Import a module that a shipped list names, never one that a file names; say whether it is there."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

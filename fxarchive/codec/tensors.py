@@ -200,15 +200,6 @@ def encode_attributes(enc: Encoder, attributes: dict[str, Any]) -> list[Value]:
     return [part for pair in zip(names, values, strict=True) for part in pair]
 
 
-def refuse_subclass(enc: Encoder, tensor: torch.Tensor) -> Value:
-    """Refuse a tensor of a class that torch does not define as plain."""
-    cls = type(tensor)
-    raise Refused.because(
-        f"a tensor of class {cls.__module__}.{cls.__qualname__} cannot be kept; "
-        "convert it to a plain tensor (for example with .as_subclass(torch.Tensor))"
-    )
-
-
 # decoding
 
 
@@ -348,8 +339,6 @@ ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {
     UninitializedBuffer: encode_tensor,
 }
 
-ENCODE_WHERE: list[tuple[Callable[[Any], bool], Callable[[Encoder, Any], Value]]] = [
-    (lambda value: isinstance(value, torch.Tensor), refuse_subclass),
-]
+ENCODE_WHERE: list[tuple[Callable[[Any], bool], Callable[[Encoder, Any], Value]]] = []
 
 DECODE: dict[str, Callable[[Decoder, Any], Any]] = {"tensor": decode_tensor}

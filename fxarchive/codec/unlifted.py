@@ -6,6 +6,7 @@ supplies them. `fxarchive.codec.fast.unlifting` knows them.
 
 from __future__ import annotations
 
+import copy
 import types
 from typing import Any
 
@@ -19,6 +20,10 @@ from fxarchive.document import EXPORTED_PROGRAMS
 from fxarchive.errors import InvalidDocument
 
 _GROUPS = {"before": "_forward_pre_hooks", "after": "_forward_hooks"}
+_LEFT_OUT = (
+    "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks", "_forward_hooks_always_called",
+    "range_constraints", "validate_inputs",
+)  # fmt: skip
 
 
 def import_parts() -> None:
@@ -100,6 +105,14 @@ def base_class(where: str, record: Any) -> type[GraphModule]:
         if type(names) is not list or not all([type(name) is str and name in parts for name in names]):
             raise InvalidDocument(where, "it names a hook or a method that no program's module has")
     return known.base
+
+
+def copied(module: Any) -> Any:
+    """Return a deep copy of what is to be called; that of fx leaves out what `put_around` puts there."""
+    made = copy.deepcopy(module)
+    if isinstance(module, GraphModule) and any([is_unlifted_class(cls) for cls in type(module).__mro__]):
+        vars(made).update({name: vars(module)[name] for name in _LEFT_OUT if name in vars(module)})
+    return made
 
 
 def put_around(module: GraphModule, record: list[list[str]]) -> None:

@@ -110,7 +110,23 @@ def decode_size(dec: Decoder, tagged: Value) -> torch.Size:
 
 def _sorted_items(enc: Encoder, items: Any) -> list[Value]:
     """Encode the members of a set in the order of their wire bytes, since a set has no order of its own."""
-    return sorted(enc.items(tuple(items), lambda i: "{...}"), key=lambda item: wire.dumps({"": item}))
+    members = tuple(items)
+    if not all([type(item) in _WITHOUT_ROWS for item in members]):
+        # rows are numbered in the order in which members are met
+        members = tuple(sorted(members, key=lambda item: _order(enc, item)))
+    return sorted(enc.items(members, lambda i: "{...}"), key=lambda item: wire.dumps({"": item}))
+
+
+_WITHOUT_ROWS = frozenset({type(None), bool, int, float, complex, bytes, torch.dtype, torch.device})
+"""Types of members whose wire form is the same wherever they stand."""
+
+
+def _order(enc: Encoder, item: Any) -> bytes:
+    try:
+        held, document = enc.alone(item)
+        return wire.dumps({"": held, **document})
+    except Refused:
+        return b""
 
 
 def encode_frozenset(enc: Encoder, value: frozenset[Any]) -> Value:
@@ -338,8 +354,10 @@ def encode_weakref(enc: Encoder, value: weakref.ref[Any]) -> Value:
     if referent is None:
         return ["weakref", None]
     tagged = enc.value(referent)
-    if type(tagged) is not list or tagged[0] not in ("tensor", "fake", "module", "graph", "node"):
-        raise Refused.because("a weak reference is kept only to a tensor, a module, a graph or a node")
+    if type(tagged) is not list or tagged[0] not in ("tensor", "fake", "module", "graph", "node", "record"):
+        raise Refused.because(
+            "a weak reference is kept only to a tensor, a module, a graph, a node or an instance of a class"
+        )
     return ["weakref", tagged]
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sympy
+import torch
 from sympy.functions.elementary.piecewise import ExprCondPair
+from torch._dynamo.source import ConstantSource
+from torch.fx.experimental import sym_node
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from torch.utils._sympy import functions as f
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.singleton_int import SingletonInt
@@ -149,6 +154,7 @@ REFUSED = {
     "a number of more than 1024 bits": sympy.Integer(2**1024),
     "an exponent that is neither": s0 ** (u0 + 1),
     "more than 65536 bits": s0**1000 * s1**100,
+    "FloorToInt takes a number and not": f.FloorToInt(u0 > 2),
 }
 
 
@@ -314,3 +320,92 @@ def test_what_the_bounds_let_pass_can_be_used(make: Callable[[Any], Any]) -> Non
     began = time.process_time()
     make(decode(of_rows(*rows)))
     assert time.process_time() - began < 10
+
+
+# what symbolic numbers of torch make
+
+
+def _operands() -> dict[str, Any]:
+    env = ShapeEnv()
+    numbers: dict[str, Any] = {}
+    for name, value in (("a", 5), ("b", 12), ("f", 2.5), ("g", 0.25)):
+        source = ConstantSource(name)
+        symbol = env.create_symbol(value, source, dynamic_dim=DimDynamic.DYNAMIC)
+        make = env.create_symfloatnode if isinstance(value, float) else env.create_symintnode
+        numbers[name] = make(symbol, hint=value, source=source)
+    u = env.create_unbacked_symint()
+    return {**numbers, "u": u, "less": numbers["a"] < u, "more": numbers["b"] > u}
+
+
+def _results() -> dict[str, Any]:
+    """What each operation of torch's symbolic numbers makes of operands, where it takes them."""
+    operands = _operands()
+    found: dict[str, Any] = {}
+
+    def attempt(name: str, method: str, *args: Any) -> None:
+        first, *others = (arg.node if hasattr(arg, "node") else arg for arg in args)
+        try:
+            made = getattr(first, method)(*others)
+        except Exception:
+            return  # not for operands of these types
+        if type(made) is sym_node.SymNode:
+            cls: Any = {int: torch.SymInt, float: torch.SymFloat, bool: torch.SymBool}[made.pytype]
+            found[name] = cls(made)
+
+    pairs = [("a", "b"), ("a", "u"), ("u", "a"), ("f", "g"), ("a", "f"), ("less", "more")]
+    for method in sym_node.magic_methods:
+        name = method if hasattr(sym_node.SymNode, method) else f"{method}_"
+        for one, first in operands.items():
+            if one not in ("less", "more") or method == "sym_not":
+                attempt(f"{method} {one}", name, first)
+        for one, other in pairs:
+            if one == "less" and method not in ("and", "or", "eq", "ne"):
+                continue  # conditions are no numbers, though torch does not mind
+            attempt(f"{method} {one} {other}", name, operands[one], operands[other])
+    a, b, u = (operands[name] for name in "abu")
+    one = a.node.wrap_int(1)
+    attempt("sym_ite", "sym_ite", operands["less"], a, b)
+    attempt("round 2", "round", operands["f"], 2)
+    attempt("dense", "is_non_overlapping_and_dense_indicator", a, [a.node, b.node], [b.node, one])
+    attempt("sum", "sym_sum", a, [a.node, b.node, u.node])
+    return found
+
+
+def test_what_every_operation_of_symbolic_numbers_makes_comes_back() -> None:
+    logging.disable(logging.WARNING)
+    try:
+        results = _results()
+    finally:
+        logging.disable(logging.NOTSET)
+    methods = {name.split()[0] for name in results}
+    assert len(methods) > 40
+    assert methods >= {
+        "and",
+        "or",
+        "bitwise_and",
+        "lshift",
+        "pow_by_natural",
+        "sym_ite",
+        "round",
+        "dense",
+        "sum",
+    }
+    document = encode(results)
+    back = decode(document)
+    shown, restored = (
+        {name: (type(n).__name__, sympy.srepr(n.node._expr), n.node._hint) for name, n in numbers.items()}
+        for numbers in (results, back)
+    )
+    assert restored == shown
+    assert encode(back) == document
+    used = {row[0] for row in document["symbolic"]["expressions"]}
+    assert used >= {
+        "FloorDiv",
+        "PythonMod",
+        "IntTrueDiv",
+        "FloatPow",
+        "ToFloat",
+        "TruncToInt",
+        "RoundDecimal",
+    }
+    assert used >= {"Piecewise", "And", "Or", "Max", "IsNonOverlappingAndDenseIndicator", "OpaqueUnaryFn_sin"}

@@ -22,12 +22,7 @@ QUICK = ("vision (vit)", "mixture of experts (mixtral)", "decoder with a cache (
 NAMES = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in families.FAMILIES]
 
 
-@functools.cache
-def exported(name: str) -> tuple[fx.GraphModule, Any, list[Any]]:
-    module, weights, inputs = families.exported(name)
-    for node in module.graph.nodes:
-        node.meta.pop("from_node", None)
-    return module, weights, inputs
+exported = functools.cache(families.exported)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -179,6 +179,15 @@ def test_specializations_are_refused_with_their_place() -> None:
     assert [path for path, _ in caught.value.problems] == ["shape_env.specializations"]
 
 
+def test_what_a_reader_would_refuse_is_refused_at_save() -> None:
+    """A power whose exponent is worth much would take for ever to evaluate; only the hint tells."""
+    env = ShapeEnv()
+    small, large = backed(env, "small", 5), backed(env, "large", 5000)
+    assert again([env, 2**small])
+    with pytest.raises(UnsupportedValue, match="stands in an exponent and is 5000"):
+        encode([env, 2**large])
+
+
 # graphs in one mode
 
 

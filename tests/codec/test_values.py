@@ -234,7 +234,8 @@ def test_weak_references_to_what_the_archive_holds() -> None:
 
 
 class Unknown:
-    pass
+    def __reduce__(self) -> Any:
+        return (Unknown, ())
 
 
 def module_level(x: Any) -> Any:

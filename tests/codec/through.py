@@ -13,12 +13,16 @@ from fxarchive import codec, wire
 class Sections:
     """Gives each storage's bytes as memory of its own."""
 
-    def __init__(self, storages: Mapping[str, Any]) -> None:
+    def __init__(self, storages: Mapping[str, Any], extras: Mapping[str, bytes] | None = None) -> None:
         self._storages = storages
+        self._extras = extras or {}
 
     def writable(self, name: str) -> memoryview:
         content = torch.empty(0, dtype=torch.uint8).set_(self._storages[name])
         return memoryview(bytearray(content.numpy().tobytes()))
+
+    def read(self, name: str) -> bytes:
+        return self._extras[name]
 
 
 def through_the_codec(
@@ -29,4 +33,4 @@ def through_the_codec(
     document = wire.loads(wire.dumps(encoded.document))
     if change is not None:
         change(document)
-    return codec.decode(document, Sections(encoded.storages), trust=frozenset(trust))
+    return codec.decode(document, Sections(encoded.storages, encoded.extras), trust=frozenset(trust))

@@ -11,10 +11,16 @@ from torch import fx, nn
 
 from fxarchive.releases import number_of
 
-from ..material import models
+from ..material import configs, models
 from . import operators, values
 
-TRUST = (f"{models.__name__}.Point", f"{models.__name__}.BufferTracer")
+TRUST = (
+    f"{models.__name__}.Point",
+    f"{models.__name__}.BufferTracer",
+    *configs.TRUST,
+    "mylib.kernel",
+    "mylib.cache",
+)
 """Names that the archives ask for; they stay where they are, since archives do."""
 
 Built = tuple[Any, tuple[Any, ...] | None]

@@ -117,7 +117,8 @@ def problems(root: Path = HOME) -> list[str]:
         if name in listed:
             found.append(f"{name} is listed twice")
         listed[name] = expected
-    files = {path.relative_to(root).as_posix(): path for path in sorted(root.glob("schema-*/*/*"))}
+    paths = [*root.glob("schema-*/*/*"), *root.glob("broken/*.fxa")]
+    files = {path.relative_to(root).as_posix(): path for path in sorted(paths)}
     found += [f"{name} is gone" for name in listed if name not in files]
     found += [f"{name} is not in {MANIFEST}" for name in files if name not in listed]
     found += [
@@ -143,7 +144,7 @@ def _digest_of(lines: list[str]) -> str:
 
 _LENGTHS = {
     1: {"ellipsis", "notimplemented", "hole"},
-    3: {"default", "deque", "named", "complex", "enum", "annotation", "device", "node"},
+    3: {"default", "deque", "named", "complex", "enum", "annotation", "device", "node", "standard"},
     4: {"range", "generator"},
 }
 LENGTHS = {tag: length for length, tags in _LENGTHS.items() for tag in tags}
@@ -183,7 +184,22 @@ def _is_tagged(part: list[Any]) -> bool:
     return tag not in _OF_ITEMS or type(part[1]) is list
 
 
-_OF_ROWS = {"shared", "value", "text", "target", "tensor", "fake", "module", "graph", "named", "enum", "node"}
+_OF_ROWS = {
+    "shared",
+    "value",
+    "text",
+    "target",
+    "tensor",
+    "fake",
+    "module",
+    "graph",
+    "named",
+    "enum",
+    "node",
+    "record",
+    "artefact",
+    "tracing_context",
+}
 _OF_ITEMS = {
     "tuple", "list", "dict", "set", "frozenset", "ordered", "default", "deque", "size", "ilist", "idict", "slice",
 }  # fmt: skip

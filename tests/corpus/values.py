@@ -21,13 +21,16 @@ from typing import Any, Optional, Union
 
 import torch
 from torch import fx, nn
+from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils import _pytree as pytree
 
 import fxarchive
+from fxarchive import Artefact, ArtefactCall
 
+from ..material import configs
 from ..material.models import Point
 
 LONG = "a stack trace, or another text that repeats and is long enough for a row of its own; "
@@ -353,6 +356,40 @@ def shape_environments() -> Any:
     return found
 
 
+def records() -> Any:
+    """Instances of classes, and values of the standard library."""
+    return {"instances": configs.instances(), "standard": configs.STANDARD}
+
+
+def artefacts() -> Any:
+    """Compiled artefacts, one in two places, and a graph that calls it."""
+    kernel = Artefact("mylib.kernel", bytes(range(256)) * 3, {"device": "sm_90", "flags": ["-O3", None, 2.5]})
+    graph = fx.Graph()
+    graph.output(graph.call_function(ArtefactCall(kernel), (graph.placeholder("x"),)))
+    return {
+        "first": kernel,
+        "again": [kernel],
+        "empty": Artefact("mylib.cache", b""),
+        "calls": fx.GraphModule(nn.Module(), graph),
+    }
+
+
+def contexts() -> Any:
+    """A tracing context with all that is kept of one."""
+    context: Any = TracingContext(None)
+    layer = nn.Linear(2, 2)
+    context.module_context.nn_modules = {"layer": layer}
+    context.frame_summary_stack = [
+        traceback.FrameSummary("model.py", 7, "forward", lookup_line=False, line="return x")
+    ]
+    with tracing(context):
+        TracingContext.set_current_loc("model.py", 8, "forward")
+    context.aot_graph_name = ["model__0_forward_1"]
+    context.params_flat = [layer.weight, layer.bias]
+    context.output_strides = [(2, 1), None]
+    return context
+
+
 def node_sources() -> Any:
     """Where nodes come from: chains that share their ends, sources of several graphs, and one without a node."""
     from torch.fx.traceback import NodeSource, NodeSourceAction
@@ -428,6 +465,9 @@ VALUES: tuple[Callable[[], Any], ...] = (
     node_sources,
     torch_facts,
     registered_values,
+    records,
+    artefacts,
+    contexts,
 )
 """What makes the root of an entry."""
 

@@ -19,10 +19,7 @@ def _traced(function: Callable[..., Any], *inputs: Any) -> Example:
 
 def _exported(module: nn.Module, inputs: tuple[Any, ...], dims: Any) -> Example:
     program = torch.export.export(module, inputs, dynamic_shapes=dims, strict=False)
-    graph_module: fx.GraphModule = program.graph_module
-    for node in graph_module.graph.nodes:
-        node.meta.pop("from_node", None)
-    return graph_module, (*program.state_dict.values(), *inputs)
+    return program.graph_module, (*program.state_dict.values(), *inputs)
 
 
 def symbolic_views() -> Example:

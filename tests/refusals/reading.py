@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -190,6 +191,13 @@ case(
     release="0.1.0",
 )
 
+case("stream-of-graph-pickler", lambda folder: fxarchive.GraphPickler.loads(pickle.dumps([1]), None))
+case("artefact-untrusted", lambda folder: fxarchive.SealedArtefact("kernel", 3, {}).data, name="'kernel'")
+case(
+    "artefact-not-bound",
+    lambda folder: fxarchive.ArtefactCall(fxarchive.Artefact("kernel", b""))(),
+    kind="'kernel'",
+)
 # older schemas
 
 
@@ -310,11 +318,12 @@ operator_case(
     put(1, "mine::f", "mine::f(Tensor x) -> Tensor", None),
     name="mine::f",
 )
+operator_case("higher-order-operator-gone", put(0, "higher_order", "gone", "torch.gone"), name="gone")
 operator_case(
-    "higher-order-operator-gone",
-    put(0, "higher_order", "gone", "torch.gone"),
+    "higher-order-operator-of-another-package",
+    put(0, "higher_order", "gone", "mine.ops"),
     name="gone",
-    module="torch.gone",
+    module="mine.ops",
 )
 operator_case(
     "class-not-imported",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
+import functools
 import typing
 import weakref
+import zoneinfo
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +19,7 @@ import torch
 from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.traceback import NodeSource
+from torch.testing._internal.two_tensor import TwoTensor
 
 import fxarchive
 
@@ -28,7 +32,44 @@ class Colour(enum.Flag):
 
 
 class OwnTensor(torch.Tensor):
-    pass
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return NotImplemented
+
+
+class NotBuilt(TwoTensor):  # type: ignore[misc]
+    @staticmethod
+    def __tensor_unflatten__(inner: Any, context: Any, size: Any, stride: Any) -> Any:
+        raise ValueError("no")
+
+
+def not_built() -> torch.Tensor:
+    made: torch.Tensor = NotBuilt(torch.ones(2), torch.ones(2))
+    return made
+
+
+def on_its_way() -> torch.Tensor:
+    from torch.distributed._functional_collectives import AsyncCollectiveTensor
+
+    return AsyncCollectiveTensor(torch.ones(2))
+
+
+def inferred() -> torch.Tensor:
+    with torch.inference_mode():
+        made: torch.Tensor = TwoTensor(torch.ones(2), torch.ones(2))
+    return made
+
+
+def with_attributes() -> Any:
+    made = functools.partial(torch.relu)
+    made.name = "mine"  # type: ignore[attr-defined]
+    return made
+
+
+def calling_compiled_code() -> fx.GraphModule:
+    made = fx.Graph()
+    made.output(made.call_function(torch.ops.higher_order.inductor_compiled_code, (made.placeholder("x"),)))
+    return fx.GraphModule(nn.Module(), made)
 
 
 class OwnGraphModule(fx.GraphModule):
@@ -118,8 +159,59 @@ def captured_by_vmap() -> Any:
     return caught
 
 
+class Reduces:
+    def __reduce__(self) -> Any:
+        return (Reduces, ())
+
+
+class Shadowed:
+    def method(self) -> None:
+        pass
+
+
+def shadowed() -> Any:
+    made = Shadowed()
+    vars(made)["method"] = 1
+    return made
+
+
+def with_an_instance() -> Any:
+    module = fx.symbolic_trace(nn.ReLU())
+    x, relu, _ = module.graph.nodes
+    relu.args = (x, Shadowed())
+    return module
+
+
+def compiled() -> Any:
+    from torch._inductor.output_code import OutputCode
+
+    class OwnCode(OutputCode):
+        pass
+
+    OwnCode.__qualname__ = "OwnCode"
+    return [OwnCode.__new__(OwnCode)]
+
+
 THIS, PATH = __name__, f"{type(Path()).__module__}.{type(Path()).__qualname__}"
-unsupported("value", lambda: {"file": Path("x")}, "['file']", kind=PATH)
+unsupported("value", lambda: {"file": object()}, "['file']", kind="builtins.object")
+unsupported("own-pickling", lambda: [Reduces()], "[0]", kind=f"{THIS}.Reduces", method="Reduces.__reduce__")
+unsupported("field-over-method", lambda: [shadowed()], "[0].method", member="Shadowed.method")
+unsupported("instance-as-argument", with_an_instance, "graph.relu.args[1]", cls="Shadowed")
+unsupported("time-zone", lambda: [datetime.time(1, tzinfo=zoneinfo.ZoneInfo("UTC"))], "[0]", cls="ZoneInfo")
+unsupported("compiled", compiled, "[0]", kind=f"{THIS}.OwnCode")
+unsupported("sealed-artefact", lambda: [fxarchive.SealedArtefact("kernel", 3, {})], "[0]", kind="'kernel'")
+case(
+    "filtered-operator",
+    lambda folder: fxarchive.GraphPickler.dumps([torch.ops.prims.add.default]),
+    path="[0]",
+    name="torch.ops.prims.add.default",
+)
+case(
+    "raw-node",
+    lambda folder: fxarchive.GraphPickler.dumps([next(iter(graph().graph.nodes))]),
+    path="[0]",
+    node="input_1",
+)
 unsupported("nested-value", deep, "[0]" * 128)
 unsupported("nested-tree-spec", lambda: [torch.utils._pytree.tree_flatten(deep())[1]], "[0]")
 unsupported("lambda", lambda: [lambda: 1], "[0]")
@@ -128,13 +220,22 @@ unsupported("flags", lambda: [Colour.RED | Colour.BLUE], "[0]")
 unsupported("weak-reference", lambda: [weakref.ref(deep)], "[0]")
 unsupported("annotation", lambda: [typing.TypeVar("T")], "[0]")
 unsupported(
-    "tensor-subclass", lambda: [torch.ones(1).as_subclass(OwnTensor)], "[0]", kind=f"{THIS}.OwnTensor"
+    "tensor-subclass",
+    lambda: [torch.Tensor._make_wrapper_subclass(OwnTensor, (2,))],  # type: ignore[attr-defined]
+    "[0]",
+    kind=f"{THIS}.OwnTensor",
 )
+unsupported("subclass-that-does-not-build", lambda: [not_built()], "[0]", reason="no")
+unsupported("live-tensor", lambda: [on_its_way()], "[0]")
+unsupported("inference-subclass", lambda: [inferred()], "[0]")
+unsupported("partial-with-attributes", lambda: [with_attributes()], "[0]")
+unsupported("partial-of-an-object", lambda: [functools.partial(nn.ReLU())], "[0]", kind="ReLU")
+unsupported("process-bound-operator", lambda: calling_compiled_code(), "graph.inductor_compiled_code.target")
 unsupported("tensor-with-history", of_tensor(lambda t: t.requires_grad_() * 2), "[0]")
 unsupported("tensor-with-hooks", of_tensor(hooked), "[0]")
 unsupported("nested-tensor", lambda: [torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])], "[0]")
 unsupported("mkldnn-tensor", of_tensor(lambda t: t.to_mkldnn()), "[0]")
-unsupported("transformed-tensor", captured_by_vmap, "[0]")
+unsupported("transformed-tensor", lambda: [torch._to_functional_tensor(torch.ones(2))], "[0]")
 unsupported("zeros-without-storage", lambda: [torch._efficientzerotensor(2)], "[0]")
 unsupported("storage-too-small", of_tensor(shrunk), "[0]", bytes=8, needed=16)
 unsupported(
@@ -189,9 +290,9 @@ unsupported("erased-node", erased, "[1]", node="output")
 unsupported("order-of-nodes", out_of_order, "graph._0.args[0]", node="input_1")
 unsupported(
     "metadata",
-    edited_graph(lambda m: next(iter(m.graph.nodes)).meta.update(file=Path("x"))),
+    edited_graph(lambda m: next(iter(m.graph.nodes)).meta.update(file=object())),
     "graph.input_1.meta['file']",
-    kind=PATH,
+    kind="builtins.object",
 )
 
 
@@ -301,3 +402,7 @@ loading("unregistered", 1, None, package="mylib")
 loading("newer-extension", 2, raising, package="mylib")
 loading("extension-decoder", 1, raising)
 case("user-metadata", save(lambda: [1], metadata={"file": Path("x")}), kind=PATH)
+case("artefact-kind", lambda folder: fxarchive.Artefact("two words", b""))
+case("artefact-kind-type", lambda folder: fxarchive.Artefact(1, b""))  # type: ignore[arg-type]
+case("artefact-data", lambda folder: fxarchive.Artefact("kernel", "text"))  # type: ignore[arg-type]
+case("artefact-info", lambda folder: fxarchive.Artefact("kernel", b"", {"x": object()}))

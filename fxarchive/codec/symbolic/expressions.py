@@ -9,6 +9,7 @@ whatever evaluates it later.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -88,6 +89,11 @@ def encode_expression(enc: Encoder, expression: sympy.Basic) -> int:
         if name is None:
             _add(held, part, _leaf(held, part), part)
         elif arguments_done:
+            wrong = _wrong_kind(FUNCTIONS[name], part.args)
+            if wrong is not None:
+                raise Refused.because(
+                    f"the expression {_shown(expression)} cannot be kept: {name} takes {wrong}"
+                )
             _add(held, part, [name, *[held.rows[_key(arg)] for arg in part.args]], expression)
         else:
             pending.append((part, True))
@@ -162,6 +168,23 @@ def is_symbol_name(name: Any) -> bool:
     )
 
 
+def _wrong_kind(signature: Signature, args: Sequence[Any]) -> str | None:
+    """Return which argument is not of its kind, in words that follow "takes"; None if all are."""
+    for kind, arg in zip(signature.kinds(len(args)), args, strict=True):
+        fits = (
+            isinstance(arg, sympy.Expr)
+            if kind == "number"
+            else isinstance(arg, Boolean)
+            if kind == "boolean"
+            else isinstance(arg, sympy.functions.elementary.piecewise.ExprCondPair)
+            if kind == "pair"
+            else isinstance(arg, sympy.Expr | Boolean)
+        )
+        if not fits:
+            return f"a {kind} and not {_shown(arg)}"
+    return None
+
+
 # decoding
 
 
@@ -206,11 +229,12 @@ def built(dec: Decoder) -> Built:
     found = _BUILT.get(dec)
     if found is None:
         document: dict[str, Any] = dec.document  # type: ignore[assignment]
-        found = _BUILT[dec] = _build(document.get("symbolic"))
+        found = _BUILT[dec] = rebuild(document.get("symbolic"))
     return found
 
 
-def _build(table: Any) -> Built:
+def rebuild(table: Any) -> Built:
+    """Return the symbolic tables in the form of a document as sympy objects; it raises what `built` does."""
     names = ("symbols", "expressions", "environments")
     if (
         type(table) is not dict
@@ -317,18 +341,9 @@ def _decode_call(where: str, row: list[Any], earlier: list[Any]) -> Any:
 
 
 def _check_kinds(where: str, name: str, signature: Signature, args: list[Any]) -> None:
-    for kind, arg in zip(signature.kinds(len(args)), args, strict=True):
-        fits = (
-            isinstance(arg, sympy.Expr)
-            if kind == "number"
-            else isinstance(arg, Boolean)
-            if kind == "boolean"
-            else isinstance(arg, sympy.functions.elementary.piecewise.ExprCondPair)
-            if kind == "pair"
-            else isinstance(arg, sympy.Expr | Boolean)
-        )
-        if not fits:
-            raise InvalidDocument(where, f"{name} takes a {kind} and not {_shown(arg)}")
+    wrong = _wrong_kind(signature, args)
+    if wrong is not None:
+        raise InvalidDocument(where, f"{name} takes {wrong}")
 
 
 def decode_expression(dec: Decoder, tagged: Value) -> Any:

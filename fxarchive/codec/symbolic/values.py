@@ -22,12 +22,18 @@ from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fast.shape_env_names import key_path_classes, sym_node_of
 from fxarchive.codec.symbolic.bounds import INTEGER_BITS
-from fxarchive.codec.symbolic.expressions import built, decode_expression, encode_expression, tables
-from fxarchive.codec.symbolic.records import value_range
+from fxarchive.codec.symbolic.expressions import (
+    built,
+    decode_expression,
+    encode_expression,
+    rebuild,
+    tables,
+)
+from fxarchive.codec.symbolic.records import read_record, value_range
 from fxarchive.codec.symbolic.restore import decode_shape_env, decode_shape_env_value
 from fxarchive.codec.symbolic.shape_envs import encode_shape_env, encode_shape_env_value
 from fxarchive.document import Value
-from fxarchive.errors import InvalidDocument
+from fxarchive.errors import InvalidDocument, Problem, UnsupportedValue
 
 KINDS: dict[str, tuple[Any, type]] = {
     "symint": (torch.SymInt, int),
@@ -185,6 +191,9 @@ DECODE: dict[str, Callable[[Decoder, Any], Any]] = {
 
 def encode(enc: Encoder, value: Any) -> Value:
     """Encode a value of one of the types above, or a sympy expression; refuse any other."""
+    if "symbolic" not in enc.state:
+        enc.state["symbolic"] = True
+        enc.at_end(lambda: _check_that_it_loads(enc))
     found = ENCODE.get(type(value))
     if found is not None:
         return found(enc, value)
@@ -192,3 +201,18 @@ def encode(enc: Encoder, value: Any) -> Value:
         return encode_bare_expression(enc, value)
     kind = type(value)
     raise Refused.because(f"a {kind.__module__}.{kind.__qualname__} cannot be kept")
+
+
+def _check_that_it_loads(enc: Encoder) -> None:
+    """Refuse what a reader would refuse: some rules need every expression, so they are asked at the end."""
+    document: dict[str, Any] = enc.document  # type: ignore[assignment]
+    if "symbolic" not in document:
+        return
+    try:
+        rows = rebuild(document["symbolic"])
+        for row in range(len(rows.environments)):
+            read_record(rows, row)
+    except InvalidDocument as error:
+        reason = f"{error.where}: {error.reason}"
+        why = f"its symbolic shapes cannot be kept ({reason}); trace with static sizes"
+        raise UnsupportedValue([Problem("shape_env", why)]) from None

@@ -1,0 +1,79 @@
+"""What torch writes into generated source as it stands: attribute paths, and keyword names of input specs."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from typing import Any
+
+from fxarchive.document import Value
+from fxarchive.errors import InvalidDocument
+from fxarchive.tables import resolved
+from fxarchive.trust import check_path_atom
+
+_FORBIDDEN = frozenset(keyword.kwlist)
+_PLAIN_PATH = re.compile(r"\w+(?:\.\w+)*", re.ASCII)
+_MOST_STEPS = 8
+"""References that may lead from one to the next before a value stands."""
+
+
+def check_path(where: str, path: str) -> None:
+    """Check an attribute path such as ``layers.0.weight``; raise `ForbiddenName` if an atom of it is
+    unsafe."""
+    atoms = path.split(".")
+    if _PLAIN_PATH.fullmatch(path) and "__" not in path and _FORBIDDEN.isdisjoint(atoms):
+        return
+    for atom in atoms:
+        check_path_atom(where, atom)
+
+
+def standing(document: Any, value: Value) -> Value:
+    """Return the value that ``value`` stands for, however many references lead there.
+
+    Raises:
+        InvalidDocument: they lead in a circle, or too far.
+    """
+    for _ in range(_MOST_STEPS):
+        found = resolved(document, value)
+        if found is value:
+            return value
+        value = found
+    raise InvalidDocument("a reference", "it leads to no value")
+
+
+def keyword_names(document: Any, where: str, spec: Value) -> list[str]:
+    """Return the keys that fx writes into source: those of the dict in an input spec ``(args, kwargs)``.
+
+    Args:
+        document: of the current schema.
+        where: what holds the spec, for the message.
+        spec: the value of a tree spec.
+
+    Raises:
+        InvalidDocument: it is not a spec, or holds its keys in a way that no writer uses.
+    """
+    spec = standing(document, spec)
+    if type(spec) is not list or len(spec) != 2 or spec[0] != "treespec":
+        raise InvalidDocument(where, "its input spec is not a tree spec")
+    node = spec[1]
+    if node is None:
+        return []
+    children = node[2] if type(node) is list and len(node) == 3 else None
+    if type(children) is not list:
+        raise InvalidDocument(where, "its input spec is not a tree spec")
+    if len(children) != 2 or children[1] is None:
+        return []
+    if type(children[1]) is not list or len(children[1]) != 3:
+        raise InvalidDocument(where, "its input spec is not a tree spec")
+    return list(_texts(document, children[1][1]))
+
+
+def _texts(document: Any, context: Value) -> list[str]:
+    """Return what a context prints as names: its keys, or whatever else stands in it."""
+    context = standing(document, context)
+    if context is None:
+        return []
+    if type(context) is not list or len(context) < 2 or type(context[1]) is not list:
+        return [repr(context)]
+    keys = [standing(document, key) for key in context[1]]
+    return [key if type(key) is str else repr(key) for key in keys]
