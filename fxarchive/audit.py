@@ -20,6 +20,7 @@ from fxarchive.document import (
     NODE_SOURCES,
     OPS,
     RECORDS,
+    SCRIPT_OBJECTS,
     SOURCE_COLUMNS,
     SYMBOLIC_SHAPES,
     TENSOR_SUBCLASSES,
@@ -46,6 +47,7 @@ FEATURE_KEYS = {
     ARTEFACTS: "artefacts",
     TRACING_CONTEXTS: "contexts",
     TENSOR_SUBCLASSES: "subclasses",
+    SCRIPT_OBJECTS: "script_objects",
 }
 """Feature flag -> the table that a document has only with it."""
 

@@ -56,6 +56,9 @@ OPERATORS_BY_NAME = "operators-by-name"
 PARTIAL_FUNCTIONS = "partial-functions"
 """Feature flag of archives with functools.partial."""
 
+SCRIPT_OBJECTS = "script-objects"
+"""Feature flag of archives with objects of TorchBind classes, and with the fakes of such objects."""
+
 TENSOR_SUBCLASSES = "tensor-subclasses"
 """Feature flag of archives with tensors around tensors, and with nested integers."""
 
@@ -93,6 +96,7 @@ FEATURES: frozenset[str] = frozenset(
         OPERATORS_BY_NAME,
         PARTIAL_FUNCTIONS,
         TENSOR_SUBCLASSES,
+        SCRIPT_OBJECTS,
     }
 )
 """Feature flags that this release understands."""
@@ -133,6 +137,8 @@ VALUE_TAGS = frozenset(
         "symint", "symfloat", "symbool", "expression", "shape_env", "value_range", "path_key",
         # functools.partial (a feature flag)
         "partial",
+        # objects of TorchBind classes (a feature flag)
+        "script_object",
         # tensor subclasses (a feature flag)
         "subclass", "nested_int", "dim_range",
         # exported programs (a feature flag)

@@ -303,6 +303,8 @@ def _state(value: Any) -> dict[str, Any]:
 def _is_immutable(value: Any) -> bool:
     if isinstance(value, (*_IMMUTABLE, *compare_torch.IMMUTABLE)):
         return True
+    if type(value).__module__ == "torch._dynamo.utils":  # wrappers of torch-numpy functions
+        return True
     parameters = getattr(type(value), "__dataclass_params__", None)
     return parameters is not None and bool(parameters.frozen)
 

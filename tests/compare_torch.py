@@ -15,6 +15,7 @@ import sympy
 import torch
 from torch import fx, nn
 from torch._guards import TracingContext
+from torch._library.fake_class_registry import FakeScriptObject
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.immutable_collections import immutable_dict, immutable_list
@@ -299,6 +300,8 @@ def _found_by_target(
     at, other_at = ({node: i for i, node in enumerate(nodes)} for nodes in (mine, others))
     targets = {node.target: other.target for node, other in zip(mine, others, strict=False)}
     for op, target in dict.fromkeys((node.op, node.target) for node in mine):
+        if type(target).__module__ == "torch._dynamo.utils":
+            continue  # a wrapper of a torch-numpy function, which dynamo makes anew for each call
         wanted = {"op": op, "target": target} if op == "call_function" else {"op": op}
         x = [at.get(node) for node in left.find_nodes(**wanted)]
         if isinstance(target, ArtefactCall):  # an object of each load
@@ -452,6 +455,14 @@ def _generator(c: Comparison, path: str, left: torch.Generator, right: torch.Gen
     c.equal(f"{path}.initial_seed()", left.initial_seed(), right.initial_seed())
 
 
+def _script_object(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """An object of a TorchBind class is its class and its state; a fake of one is its class."""
+    if isinstance(left, FakeScriptObject):
+        c.equal(f"{path}.script_class_name", left.script_class_name, right.script_class_name)
+    else:
+        c.push(f"{path}.__getstate__()", left.__getstate__(), right.__getstate__())
+
+
 def _array(c: Comparison, path: str, left: Any, right: Any) -> None:
     for name in ("dtype", "shape", "strides"):
         c.equal(f"{path}.{name}", getattr(left, name), getattr(right, name))
@@ -521,6 +532,8 @@ COMPARERS: dict[type, Callable[[Any, str, Any, Any], None]] = {
     nn.Module: _module,
     TracingContext: _context,
     torch.Generator: _generator,
+    torch.ScriptObject: _script_object,
+    FakeScriptObject: _script_object,
     numpy.ndarray: _array,
     numpy.generic: _array,
 }

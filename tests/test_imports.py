@@ -82,7 +82,7 @@ codec.partials
 codec.signatures codec.storages codec.history codec.symbolic.values
 codec.layouts codec.symbolic.fakes codec.symbols codec.transforms
 codec.nested_ints codec.tensors codec.descriptions
-codec.subclasses
+codec.script_objects codec.subclasses
 codec.fakes
 codec.copies
 codec.columns

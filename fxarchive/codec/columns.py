@@ -34,6 +34,7 @@ REFERENCES = frozenset(
         "record",
         "artefact",
         "subclass",
+        "script_object",
     }
 )
 """Tags with one payload that refers to a row or is short; such values are not interned again."""

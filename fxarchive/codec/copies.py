@@ -25,7 +25,7 @@ _CONSTANT_TAGS = frozenset(
         # values that are one object wherever they stand
         "fake", "tensor", "shared", "module", "graph", "node", "shape_env", "node_source",
         "fact", "extension", "record", "artefact", "tracing_context",
-        "subclass", "nested_int", "dim_range",
+        "subclass", "script_object", "nested_int", "dim_range",
     }
 )  # fmt: skip
 _NESTING_TAGS = frozenset({"tuple", "size", "frozenset", "slice", "ilist"})

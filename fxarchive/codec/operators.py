@@ -24,7 +24,7 @@ from fxarchive.document import Document, Value
 from fxarchive.errors import IncompatibleOperator, InvalidDocument, MissingOperator, Problem, UntrustedNames
 from fxarchive.migrations.operators import methods, upgraders
 from fxarchive.qualname import QualifiedName
-from fxarchive.trust import is_listed
+from fxarchive.trust import WRAPPERS, is_listed
 
 TORCH_NAMESPACES = frozenset(
     {"aten", "prim", "prims", "_c10d_functional", "c10d", "higher_order", "quantized", "inductor"}
@@ -158,6 +158,9 @@ def registering_module(name: str) -> str | None:
 
 def is_callable_value(value: Any) -> bool:
     """Whether ``value`` is a class, a function or an operator, not an object that merely can be called."""
+    kind = type(value)
+    if kind.__module__ == "torch._dynamo.utils" and f"torch._dynamo.utils.{kind.__name__}" in WRAPPERS:
+        return resolve.name_of_function(value) is not None
     return isinstance(
         value,
         (
@@ -342,6 +345,11 @@ def _resolve_function(trust: frozenset[str], record: list[Any]) -> Any:
         return resolve.resolve_function(name) if kind == "function" else _listed_class(name)
     if name not in trust:
         raise UntrustedNames([name])
+    if name.startswith(f"{resolve.SCRIPT_CLASSES}."):
+        found = resolve.script_class(name)
+        if found is None:
+            raise LookupError("load the library that registers it first (torch.classes.load_library)")
+        return found
     thing = resolve.look_up(name)
     if thing is None:
         raise LookupError(f"import {name.rpartition('.')[0]} first, which defines it")

@@ -23,7 +23,7 @@ PROTOCOL = (
 CHANGING = ("torch", "torchgen", "functorch", "sympy", "numpy", "fxarchive")
 """Packages whose own classes are not records: what they hold changes between releases, or has a form of its own."""
 
-REMEDY = "keep its facts in a dataclass or a dict instead"
+REMEDY = "keep its facts in a dataclass or a dict, or say how to keep it with fxarchive.register"
 
 _WORD = tuple.__itemsize__
 _HEAP_TYPE = 1 << 9

@@ -111,6 +111,21 @@ def import_quietly(module: str) -> bool:
     return True
 
 
+SCRIPT_CLASSES = "__torch__.torch.classes"
+"""Beginning of the names of TorchBind classes."""
+
+
+def script_class(name: str) -> Any:
+    """Return the TorchBind class that a library registered in this process under ``name``, or None."""
+    parts = name.removeprefix(f"{SCRIPT_CLASSES}.").split(".")
+    if len(parts) != 2 or not all(map(str.isidentifier, parts)):
+        return None
+    try:
+        return getattr(getattr(torch.classes, parts[0]), parts[1])
+    except (RuntimeError, AttributeError):
+        return None
+
+
 def look_up(name: str) -> Any:
     """Return what ``name`` says in a module that is imported already, or None; nothing is imported."""
     parts = name.split(".")

@@ -74,6 +74,10 @@ def row_of_tensor(enc: Encoder, tensor: torch.Tensor, *, keep: bool = False) -> 
     rows = _rows(enc)
     row = rows.get(id(tensor))
     if row is not None:
+        if keep and enc.omit_weights and "storage" in enc.document["tensors"][row]:
+            encode_storage(
+                enc, tensor.untyped_storage(), keep=True
+            )  # a state dict was met first, without bytes
         return row
     why = why_not(tensor)
     if why is not None:

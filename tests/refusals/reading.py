@@ -334,6 +334,13 @@ operator_case(
     module="mine.ops",
 )
 operator_case(
+    "script-class-not-registered",
+    put(0, "class", "__torch__.torch.classes.mine.Queue"),
+    lambda: [Point(1, 2)],
+    ("__torch__.torch.classes.mine.Queue",),
+    name="__torch__.torch.classes.mine.Queue",
+)
+operator_case(
     "operator-changed",
     put(2, "aten::relu(Tensor self, int old) -> Tensor", None),
     name="aten::relu",

@@ -19,6 +19,7 @@ import torch
 from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.traceback import NodeSource
+from torch.testing._internal import torchbind_impls
 from torch.testing._internal.two_tensor import TwoTensor
 
 import fxarchive
@@ -52,6 +53,11 @@ def on_its_way() -> torch.Tensor:
     from torch.distributed._functional_collectives import AsyncCollectiveTensor
 
     return AsyncCollectiveTensor(torch.ones(2))
+
+
+def of_torchbind() -> Any:
+    torchbind_impls.load_torchbind_test_lib()
+    return torch.classes._TorchScriptTesting._ReLUClass()
 
 
 def inferred() -> torch.Tensor:
@@ -227,6 +233,7 @@ unsupported(
 )
 unsupported("subclass-that-does-not-build", lambda: [not_built()], "[0]", reason="no")
 unsupported("live-tensor", lambda: [on_its_way()], "[0]")
+unsupported("script-object", lambda: [of_torchbind()], "[0]", kind="_TorchScriptTesting._ReLUClass")
 unsupported("inference-subclass", lambda: [inferred()], "[0]")
 unsupported("partial-with-attributes", lambda: [with_attributes()], "[0]")
 unsupported("partial-of-an-object", lambda: [functools.partial(nn.ReLU())], "[0]", kind="ReLU")
