@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fxarchive.collection import collection_paused
 from fxarchive.document import SOURCE_COLUMNS, Document
 from fxarchive.errors import InvalidDocument
 from fxarchive.packing.names import pack_names, stems, unpack_names
@@ -34,16 +35,17 @@ FLAGGED_TABLES = (
 
 def pack(document: Document) -> dict[str, Any]:
     """Return the document in its wire form; the document itself is left as it is."""
-    result: dict[str, Any] = dict(document)
-    result["graphs"] = [_pack_graph(document, graph) for graph in document["graphs"]]
-    result["texts"] = pack_strings(document["texts"])
-    for table in _tables(document):
-        if type(result[table]) is list:  # what is none reaches the reader, who refuses it
-            result[table] = pack_rows(result[table])
-    result["fakes"] = _each_of_fakes(document["fakes"], pack_numbers, _are_rows)
-    if "sources" in document:
-        result["sources"] = _each_of_sources(result["sources"], pack_numbers)
-    return result
+    with collection_paused():
+        result: dict[str, Any] = dict(document)
+        result["graphs"] = [_pack_graph(document, graph) for graph in document["graphs"]]
+        result["texts"] = pack_strings(document["texts"])
+        for table in _tables(document):
+            if type(result[table]) is list:  # what is none reaches the reader, who refuses it
+                result[table] = pack_rows(result[table])
+        result["fakes"] = _each_of_fakes(document["fakes"], pack_numbers, _are_rows)
+        if "sources" in document:
+            result["sources"] = _each_of_sources(result["sources"], pack_numbers)
+        return result
 
 
 def unpack(document: Any) -> Document:
