@@ -18,7 +18,7 @@ from fxarchive import codec
 from fxarchive.audit import audit
 from fxarchive.errors import FxArchiveError
 
-from .corpus.values import artefacts, contexts
+from .corpus import values
 from .material import configs, models
 
 TRUST = (*configs.TRUST, "mylib.kernel")
@@ -72,7 +72,8 @@ def materials() -> list[Any]:
         pytree,
         nested,
         {"fakes": fakes, "tensors": tensors, "lstm": torch.nn.LSTM(2, 3)},
-        [configs.instances(), configs.STANDARD, artefacts(), contexts()],
+        [configs.instances(), configs.STANDARD, values.artefacts(), values.contexts()],
+        [values.node_sources(), values.torch_facts(), values.registered_values()],
     ]
 
 
@@ -80,7 +81,7 @@ JUNK: list[Any] = [
     None, True, -1, 0, 1, 2**31, 2**63, -(2**63), 10**40, 0.5, float("nan"), "", "x", "torch",
     "builtins.eval", "__class__", "forward",
     b"", b"\x00" * 9, [], {}, ["tuple", []], ["list"], ["hole"], ["node", 0, 0], ["graph", 0],
-    ["module", 0], ["tensor", 0], ["fake", 0],
+    ["module", 0], ["tensor", 0], ["fake", 0], ["fact", 0], ["node_source", 0], ["extension", 0],
     ["shared", 0], ["value", 0], ["text", 0], ["target", 0], ["name", "os.system"], ["weakref", None],
     ["nonsense", 1], [[]], ["dtype", "float32"],
     ["size", [-1]], ["size", [2**62, 2**62]], ["generator", "cpu", None, b"x"], ["set", [["list", []]]],
@@ -138,7 +139,7 @@ def _watch(event: str, args: Any) -> None:
 sys.addaudithook(_watch)
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(7))
 @pytest.mark.parametrize("seed", range(3))
 def test_mutated_documents_are_refused_or_load(number: int, seed: int) -> None:
     global _armed

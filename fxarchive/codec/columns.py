@@ -8,10 +8,11 @@ containers that are equal byte for byte (a module stack, a "custom" dict) are st
 from __future__ import annotations
 
 import marshal
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from fxarchive.codec.copies import copies
+from fxarchive.codec.copies import CONSTANT_TAGS, copies
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fakes import decode_fakes
@@ -144,13 +145,23 @@ def pack(enc: Encoder, values: list[Value]) -> Column:
 def decode_metadata(dec: Decoder, record: dict[str, Any], nodes: list[Any]) -> None:
     """Give each node its metadata."""
     keys = dec.items(record["keys"])
-    columns = [iter(unpack(dec, column)) for column in record["columns"]]
-    layouts = [([keys[at] for at in layout], [columns[at] for at in layout]) for layout in record["layouts"]]
+    columns = [unpack(dec, column) for column in record["columns"]]
+    uses = Counter(record["layout"])
+    expected = [0] * len(columns)
+    for number, layout in enumerate(record["layouts"]):
+        for at in layout:
+            expected[at] += uses[number]
+    if list(map(len, columns)) != expected:
+        raise InvalidDocument(
+            "a graph", "its metadata columns have not one value for each node that has the key"
+        )
+    values = list(map(iter, columns))
+    layouts = [([keys[at] for at in layout], [values[at] for at in layout]) for layout in record["layouts"]]
     for node, layout in zip(nodes, record["layout"], strict=True):
-        names, values = layouts[layout]
+        names, held = layouts[layout]
         if names:
             # filled and not replaced: setting any attribute of a node is slow in Python
-            node.meta.update(zip(names, map(next, values), strict=True))
+            node.meta.update(zip(names, map(next, held)))  # noqa: B905  # the lengths are checked above
 
 
 def unpack(dec: Decoder, column: Column) -> list[Any]:
@@ -162,6 +173,9 @@ def unpack(dec: Decoder, column: Column) -> list[Any]:
         return decode_fakes(dec, payloads)
     if tag == "value":
         return _copies(dec, payloads)
+    if tag in CONSTANT_TAGS and set(map(type, payloads)) in ({int}, {str}):
+        found = {payload: dec.value([tag, payload]) for payload in dict.fromkeys(payloads)}
+        return list(map(found.__getitem__, payloads))
     return dec.items([[tag, payload] for payload in payloads])
 
 

@@ -6,7 +6,7 @@ containers of its own, and nothing else about it has to be decoded again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from fxarchive.document import Value
 
 Make = Callable[[], Any]
 
-_CONSTANT_TAGS = frozenset(
+CONSTANT_TAGS = frozenset(
     {
         # values that cannot change
         "text", "complex", "range", "ellipsis", "notimplemented", "dtype", "device", "layout", "memory_format",
@@ -33,11 +33,15 @@ _NESTING_TAGS = frozenset({"tuple", "size", "frozenset", "slice", "ilist"})
 
 def is_constant(value: Value) -> bool:
     """Whether one decoded object can stand wherever ``value`` occurs."""
-    if type(value) is not list or value[0] in _CONSTANT_TAGS:
+    if type(value) is not list or value[0] in CONSTANT_TAGS:
         return True
     if value[0] == "named":
-        return all([is_constant(item) for item in value[2] if type(item) is list])
-    return value[0] in _NESTING_TAGS and all([is_constant(item) for item in value[1] if type(item) is list])
+        return _are_constant(value[2])
+    return value[0] in _NESTING_TAGS and _are_constant(value[1])
+
+
+def _are_constant(values: list[Value]) -> bool:
+    return all([is_constant(value) for value in values if type(value) is list])
 
 
 def copies(dec: Decoder, values: list[Value], rows: list[int]) -> list[Any]:
@@ -46,7 +50,9 @@ def copies(dec: Decoder, values: list[Value], rows: list[int]) -> list[Any]:
     makers: dict[int, Make] = {}
     for row in dict.fromkeys(rows):
         value = values[row]
-        if is_constant(value):
+        if type(value) is list and value[0] == "tuple" and list not in map(type, value[1]):
+            constants[row] = tuple(value[1])
+        elif is_constant(value):
             constants[row] = dec.value(value)
         else:
             makers[row] = maker(dec, value)
@@ -63,30 +69,29 @@ def maker(dec: Decoder, value: Value) -> Make:
         constant = dec.value(value)
         return lambda: constant
     tag = value[0]
-    if tag in ("list", "dict", "ordered") and all([is_constant(item) for item in value[1]]):
+    if tag in ("list", "dict", "ordered") and _are_constant(value[1]):
         copy: Make = dec.value(value).copy
         return copy
     if tag == "tuple":
-        return _filled(dec, value[1], tuple)
+        return _filled(dec, value[1], dec.value(value), tuple)
     if tag == "list":
-        return _filled(dec, value[1], list)
+        return _filled(dec, value[1], dec.value(value), list)
     if tag == "named":
         cls = decode_class(dec, value[1])
-        dec.value(value)  # checks that the class takes these items
+        first = dec.value(value)  # checks that the class takes these items
         if not hasattr(cls, "n_fields"):
-            return _filled(dec, value[2], partial(tuple.__new__, cls))
+            return _filled(dec, value[2], first, partial(tuple.__new__, cls))
     return lambda: dec.value(value)
 
 
-def _filled(dec: Decoder, items: list[Value], finish: Callable[[Any], Any]) -> Make:
-    """Make a sequence whose constant items are decoded now and the others at each call."""
-    changing = [at for at, item in enumerate(items) if not is_constant(item)]
-    parts = [None if at in changing else dec.value(item) for at, item in enumerate(items)]
-    if len(changing) == 1:
-        (at,) = changing
-        before, after, make_one = parts[:at], parts[at + 1 :], maker(dec, items[at])
+def _filled(dec: Decoder, items: list[Value], first: Sequence[Any], finish: Callable[[Any], Any]) -> Make:
+    """Make sequences like ``first``, with its constant items and others that are made at each call."""
+    makers = [(at, maker(dec, item)) for at, item in enumerate(items) if not is_constant(item)]
+    parts = list(first)
+    if len(makers) == 1:
+        ((at, make_one),) = makers
+        before, after = tuple(parts[:at]), tuple(parts[at + 1 :])
         return lambda: finish((*before, make_one(), *after))
-    makers = [(at, maker(dec, items[at])) for at in changing]
 
     def make() -> Any:
         fresh = parts.copy()

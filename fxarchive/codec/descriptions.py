@@ -89,7 +89,7 @@ class Description:
     @property
     def others(self) -> dict[str, Any]:
         """Attributes that it has besides those of every FakeTensor."""
-        return {**({"_is_param": True} if "parameter" in self.flags else {}), **self.state}
+        return {"_is_param": True, **self.state} if "parameter" in self.flags else self.state
 
 
 # encoding

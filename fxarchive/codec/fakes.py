@@ -218,6 +218,7 @@ class FakeReader:
         self.known: dict[int, Any] = dec.objects.setdefault("fakes", {})
         self.makers: dict[int, Callable[[], Any]] = {}
         self.prototypes: dict[tuple[int, torch.device], Any] = {}
+        self.wraps: dict[tuple[int, torch.device, bool], fast.Wrap | None] = {}
         self.described: dict[int, Description] = {}
         self.mode = symbols.fake_mode(dec)
         self.sharing = {} if symbols.has_symbols(dec) else self._plain_sharing()
@@ -322,10 +323,17 @@ class FakeReader:
     def _wrap(self, description: Description, mode: Any) -> fast.Wrap | None:
         """Return how a meta tensor becomes a FakeTensor without the constructor, which makes one for each device."""
         d = description
-        key = id(mode), d.device
-        if key not in self.prototypes:
-            self.prototypes[key] = descriptions.build(descriptions.plain_on(d.device), mode)
-        return fast.wrapper(self.prototypes[key], mode, d.requires_grad and d.is_leaf, d.others)
+        leaf_grad = d.requires_grad and d.is_leaf
+        key = id(mode), d.device, leaf_grad
+        if key not in self.wraps:
+            device = id(mode), d.device
+            if device not in self.prototypes:
+                self.prototypes[device] = descriptions.build(descriptions.plain_on(d.device), mode)
+            self.wraps[key] = fast.wrapper(self.prototypes[device], mode, leaf_grad, {})
+        wrap, others = self.wraps[key], d.others
+        if wrap is None or not others:
+            return wrap
+        return fast.wrapper(self.prototypes[id(mode), d.device], mode, leaf_grad, others)
 
     def _alias(self, row: int, owner: int) -> Any:
         """Build one that does nothing but share the storage of ``owner``."""

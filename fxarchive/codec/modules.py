@@ -237,13 +237,21 @@ def _new(dec: Decoder, row: int, record: Any) -> torch.nn.Module:
         dec.later(lambda: _fill(dec, module, where, record))
         return module
     else:
-        cls = decode_class(dec, record.get("klass", -1), use="module")
-        if not issubclass(cls, torch.nn.Module) or issubclass(cls, (GraphModule, torch.jit.ScriptModule)):
-            raise InvalidDocument(where, f"no module is rebuilt from the class {cls.__qualname__}")
-        module = object.__new__(cls)
+        module = object.__new__(_class_of(dec, where, record.get("klass", -1)))
     vars(module).update(fresh_values())
     dec.later(lambda: _fill(dec, module, where, record))
     return module
+
+
+def _class_of(dec: Decoder, where: str, row: Any) -> type[torch.nn.Module]:
+    known: dict[int, type[torch.nn.Module]] = dec.state.setdefault("classes of modules", {})
+    cls = known.get(row) if type(row) is int else None
+    if cls is None:
+        cls = decode_class(dec, row, use="module")
+        if not issubclass(cls, torch.nn.Module) or issubclass(cls, (GraphModule, torch.jit.ScriptModule)):
+            raise InvalidDocument(where, f"no module is rebuilt from the class {cls.__qualname__}")
+        known[row] = cls
+    return cls
 
 
 def _fill(dec: Decoder, module: torch.nn.Module, where: str, record: dict[str, Any]) -> None:

@@ -97,7 +97,8 @@ def encode_tuple(enc: Encoder, value: tuple[Any, ...]) -> Value:
 
 
 def decode_tuple(dec: Decoder, tagged: Value) -> tuple[Any, ...]:
-    return tuple(dec.items(tagged[1]))
+    items = tagged[1]
+    return tuple(items) if list not in map(type, items) else tuple(dec.items(items))
 
 
 def encode_size(enc: Encoder, value: torch.Size) -> Value:
@@ -194,8 +195,8 @@ def _shown(key: Any) -> str:
 
 
 def _pairs(dec: Decoder, flat: list[Value]) -> list[tuple[Any, Any]]:
-    parts = dec.items(flat)
-    return list(zip(parts[::2], parts[1::2], strict=True))
+    parts = iter(dec.items(flat) if list in map(type, flat) else flat)
+    return list(zip(parts, parts, strict=True))
 
 
 def encode_list(enc: Encoder, value: list[Any]) -> Value:

@@ -19,6 +19,7 @@ DIFFERENCES = 0x10
 
 _UNSIGNED = {array(code).itemsize: code for code in "BHIL" if array(code).itemsize in (1, 2, 4)}
 _SIGNED = {array(code).itemsize: code for code in "bhil" if array(code).itemsize in (1, 2, 4)}
+_CODES = {**_UNSIGNED, **{DIFFERENCES | width: code for width, code in _SIGNED.items()}}
 _SWAPPED = sys.byteorder == "big"
 
 
@@ -58,16 +59,15 @@ def unpack_numbers(data: Any) -> list[int]:
         raise TypeError("a column of numbers is not bytes")
     if not data:
         return []
-    width = data[0] & ~DIFFERENCES
-    is_differences = data[0] & DIFFERENCES
-    code = (_SIGNED if is_differences else _UNSIGNED).get(width)
+    if data[0] == 1 and len(data) > 1:
+        return list(data[1:])
+    code = _CODES.get(data[0])
     if code is None or len(data) == 1:
         raise ValueError("a column of numbers does not say how it is written")
-    column = array(code)
-    column.frombytes(memoryview(data)[1:])
+    column = array(code, data[1:])
     if _SWAPPED:
         column.byteswap()
-    if not is_differences:
+    if data[0] < DIFFERENCES:
         return column.tolist()
     numbers = list(accumulate(column))
     if min(numbers) < 0 or max(numbers) > MAX_NUMBER:

@@ -49,8 +49,12 @@ def pack_rows(rows: list[Any]) -> list[Any]:
     groups: dict[Any, tuple[list[Any], list[list[Any]]]] = {}
     skeletons: list[Any] = []
     for row in rows:
-        held: list[Any] = []
-        skeleton = _skeleton(row, held, 1)
+        held: list[Any]
+        if type(row) is list and len(row) == 2 and type(row[1]) is int and _is_tag(row[0]):
+            held, skeleton = [row[1]], (LIST, row[0], int)  # as below, for what is most frequent
+        else:
+            held = []
+            skeleton = _skeleton(row, held, 1)
         group = groups.get(skeleton)
         if group is None:
             group = groups[skeleton] = ([], [])
@@ -91,7 +95,7 @@ def _skeleton(value: Any, held: list[Any], depth: int) -> Any:
     items: Any
     if kind is list:
         parts, items = [LIST], value
-        if value and type(value[0]) is str and value[0] in VALUE_TAGS:
+        if value and _is_tag(value[0]):
             parts.append(value[0])
             items = islice(value, 1, None)
     else:
@@ -106,6 +110,10 @@ def _skeleton(value: Any, held: list[Any], depth: int) -> Any:
         else:
             parts.append(_skeleton(item, held, depth + 1))
     return tuple(parts)
+
+
+def _is_tag(value: Any) -> bool:
+    return type(value) is str and value in VALUE_TAGS
 
 
 def _is_constant(column: tuple[Any, ...]) -> bool:
@@ -174,49 +182,77 @@ def unpack_rows(packed: Any) -> list[Any]:
     """
     forms, column, columns = packed
     picks = unpack_numbers(column)
-    if max(picks, default=-1) >= len(forms):
+    if picks and max(picks) >= len(forms):
         raise ValueError("a row has a form that is not there")
     counts = Counter(picks)
     built: list[Iterator[Any]] = []
     for number, (form, held) in enumerate(zip(forms, columns, strict=True)):
         count = counts[number]
+        if not held:  # then it has no holes
+            built.append(repeat(_constant_of(form), count))
+            continue
         filled = iter([_unpack_column(packed_column, count) for packed_column in held])
         spent = [0]
         built.append(iter(_build(form, filled, count, spent, 1)))
         if next(filled, None) is not None or spent[0] > ENTRIES_A_HOLE * len(held):
             raise ValueError("a form has fewer holes than columns, or more entries than its holes allow")
+    if len(built) == 1:
+        return list(built[0])
     return list(map(next, map(built.__getitem__, picks)))
+
+
+def _constant_of(form: Any) -> Any:
+    """Return the value of a form without holes."""
+    if type(form) is not list:
+        return form
+    kind, value = form
+    if type(kind) is not int or kind != CONSTANT:
+        raise ValueError("a form has fewer columns than holes")
+    return value
 
 
 def _build(
     form: Any, columns: Iterator[list[Any]], count: int, spent: list[int], depth: int
 ) -> Iterable[Any]:
     """Return the values of a form in ``count`` rows, and add to ``spent`` the entries above its holes."""
-    if type(form) is not list:
-        return repeat(form, count)
     kind = form[0]
     if type(kind) is not int:
         raise ValueError("a form is of no known kind")
-    if kind in (LIST, DICT):
-        if depth > MAX_FORM_DEPTH:
-            raise ValueError(f"a form with holes is nested more than {MAX_FORM_DEPTH} deep")
-        spent[0] += len(form)
-        parts = [
-            _build(item, columns, count, spent, depth + 1) if type(item) is list else repeat(item, count)
-            for item in form[1 + kind :: 1 + kind]
-        ]
-        if kind == LIST:
-            return map(list, zip(*parts, strict=True))
-        keys = form[1::2]
-        if len(keys) != len(parts) or set(map(type, keys)) - {str} or len(set(keys)) != len(keys):
-            raise ValueError("a form has a dict whose keys are not distinct strings")
-        return [dict(zip(keys, values, strict=True)) for values in zip(*parts, strict=True)]
     if kind == HOLE and len(form) == 1:
         spent[0] += 1
         return next(columns)
-    if kind == CONSTANT and len(form) == 2:
-        return repeat(form[1], count)
-    raise ValueError("a form is of no known kind")
+    if kind == CONSTANT:
+        return repeat(_constant_of(form), count)
+    if kind not in (LIST, DICT):
+        raise ValueError("a form is of no known kind")
+    if depth > MAX_FORM_DEPTH:
+        raise ValueError(f"a form with holes is nested more than {MAX_FORM_DEPTH} deep")
+    spent[0] += len(form)
+    parts = [
+        _build(item, columns, count, spent, depth + 1) if type(item) is list else repeat(item, count)
+        for item in form[1 + kind :: 1 + kind]
+    ]
+    if kind == LIST:
+        return map(list, zip(*parts, strict=True))
+    return _dicts(form[1::2], parts)
+
+
+def _dicts(keys: list[Any], parts: list[Iterable[Any]]) -> list[Any]:
+    """Return the dicts of ``keys`` whose values are the columns ``parts``."""
+    if len(keys) != len(parts) or set(map(type, keys)) - {str} or len(set(keys)) != len(keys):
+        raise ValueError("a form has a dict whose keys are not distinct strings")
+    varying = [key for key, part in zip(keys, parts, strict=True) if type(part) is not repeat]
+    if len(varying) > 2:
+        return [dict(zip(keys, values, strict=True)) for values in zip(*parts, strict=True)]
+    model = {
+        key: next(part, None) if type(part) is repeat else None for key, part in zip(keys, parts, strict=True)
+    }
+    columns = [part for part in parts if type(part) is not repeat]
+    if len(varying) == 1:
+        (key,) = varying
+        return [{**model, key: value} for value in columns[0]]
+    first, second = varying
+    return [{**model, first: one, second: other} for one, other in zip(*columns, strict=True)]
 
 
 def _unpack_column(packed: Any, count: int) -> list[Any]:
@@ -233,6 +269,6 @@ def _unpack_column(packed: Any, count: int) -> list[Any]:
     else:
         distinct = unpack_strings(packed[0])
         values = [distinct[pick] for pick in unpack_numbers(packed[1])]
-    if type(values) is not list or len(values) != count:
+    if len(values) != count or type(values) is not list:
         raise ValueError("a column has not as many values as there are rows of its form")
     return values

@@ -7,7 +7,6 @@ is tried once a process on a small graph, and one that fails or differs is not u
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -29,9 +28,6 @@ class NodeBuilder(NamedTuple):
 
 
 Way = Callable[[Graph], NodeBuilder]
-
-_BASE_AND_NUMBER = re.compile(r"^(.*?)(?:_(\d+))?$", re.MULTILINE)
-"""How fx takes a name apart to number the next one like it (`torch.fx.graph._name_regex`)."""
 
 
 def node_builder(graph: Graph) -> NodeBuilder:
@@ -100,20 +96,26 @@ def _fill_records(graph: Any, nodes: list[Node]) -> None:
     namespace._obj_to_name.update(zip(nodes, names, strict=True))
     namespace._used_names.update(names)
     last_number = namespace._base_count
-    for base, number in _BASE_AND_NUMBER.findall("\n".join(names)) if names else ():
-        if number:
+    for name in names:
+        # as `torch.fx.graph._name_regex` takes a name apart
+        base, underscore, number = name.rpartition("_") if name[-1:].isdecimal() else ("", "", "")
+        if underscore and number.isdecimal():
             last_number[base] = int(number)
-        elif base not in last_number:
-            last_number[base] = 0
+        elif name not in last_number:
+            last_number[name] = 0
     graph._len += len(nodes)
     alike: dict[Any, tuple[Any, list[Node]]] = {}
     for node in nodes:
         op = node.op
         target = node.target if op == "call_function" else None
-        alike.setdefault((op, id(target)), ((op, target), []))[1].append(node)
+        key = op, id(target)
+        same = alike.get(key)
+        if same is None:
+            same = alike[key] = (op, target), []
+        same[1].append(node)
     table = graph._find_nodes_lookup_table.table
-    for key, same in alike.values():
-        table[key].update(dict.fromkeys(same))
+    for key, nodes_of_key in alike.values():
+        table[key].update(dict.fromkeys(nodes_of_key))
 
 
 def _trial(way: Way) -> Graph:
