@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import pickle
 import random
+import traceback
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import _graph_pickler
 
 from fxarchive import chain, codec, packing, wire
@@ -121,6 +123,16 @@ def test_notes_say_what_a_stream_does_not_hold() -> None:
     assert upgraded(dumped(torch.relu)).notes == ()
 
 
+def test_a_tracing_context_is_what_saving_it_gives() -> None:
+    context = torch._guards.TracingContext(FakeTensorMode())
+    context.params_flat = [torch.nn.Parameter(torch.ones(2))]
+    context.module_context.nn_modules = {"m": torch.nn.ReLU()}
+    context.frame_summary_stack = [traceback.FrameSummary("a.py", 3, "f", line="x = 1")]
+    content = upgraded(dumped(context))
+    assert stored(content.document) == stored(codec.encode(context).document)
+    assert list(loaded(content).module_context.nn_modules) == ["m"]
+
+
 class Strange:
     """An object that no schema has a form for."""
 
@@ -171,10 +183,6 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "factory": (
         lambda: __import__("collections").defaultdict(Strange),
         "a defaultdict is kept only with a factory",
-    ),
-    "context": (
-        lambda: torch._guards.TracingContext(None),
-        "a TracingContext belongs to one compilation; save the graph without it",
     ),
 }
 
