@@ -25,6 +25,7 @@ from fxarchive.migrations.graph_pickler import recognition
 from fxarchive.migrations.graph_pickler.dill import read_stream
 from fxarchive.migrations.graph_pickler.survey import Survey, survey
 from fxarchive.rewriting import migrated, sections_of
+from fxarchive.summary import names_to_trust
 
 Source: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 
@@ -99,7 +100,7 @@ def adopt(
         raise ValueError(f"torch is {torch!r:.80}; give a release such as '2.9' or '2.9.1'.")
     data = _bytes_of(stream, limits)
     found = look(data)
-    writer = str(found.releases) if torch is None else torch
+    writer = str(found.releases if torch is None else torch)
     header = Header(
         schema=STREAM_SCHEMA,
         min_reader=STREAM_SCHEMA,
@@ -141,10 +142,12 @@ def look(data: bytes) -> Survey:
         )
     if not found.of_pickler:
         try:  # values that need no record of GraphPickler: a dtype, a list of numbers
-            schema_1_to_2.upgrade(Content(STREAM_SCHEMA, data))
+            asked = names_to_trust(schema_1_to_2.upgrade(Content(STREAM_SCHEMA, data)).document)
         except UnsupportedValue as error:
             reason = error.problems[0].why
             raise NotAGraphPickler(f"none of its records is one of GraphPickler, and {reason}") from None
+        if asked:
+            raise NotAGraphPickler(f"none of its records is one of GraphPickler, and it names {asked[0]}")
     return found
 
 

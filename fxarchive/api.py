@@ -223,10 +223,10 @@ def load(
         options |= {"device": arguments.device_of(device), "fake_mode": arguments.mode_of(fake_mode)}
     with store.open_read(path) as file:
         archive = container.open_archive(file, schema=SCHEMA, features=FEATURES, limits=limits)
-        if archive.header.schema < SCHEMA:
-            _warn_of(archive.header.schema)
         with collection_paused():
             obj = decode_archive(archive, mmap=mmap, verify_all=verify == "all", limits=limits, **options)
+        if archive.header.schema < SCHEMA:
+            _warn_of(archive.header.schema)
     if state_dict is not None:
         from fxarchive.codec import arguments
 

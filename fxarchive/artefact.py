@@ -16,6 +16,9 @@ from fxarchive.errors import UnboundArtefact, UntrustedNames
 LONGEST_KIND = 200
 """Characters of a kind."""
 
+DEEPEST_INFO = 32
+"""Levels of lists and dicts in the info of an artefact."""
+
 
 @dataclass(frozen=True)
 class Artefact:
@@ -134,7 +137,7 @@ def is_plain(value: Any) -> bool:
 
 
 def _is_plain(value: Any, depth: int) -> bool:
-    if depth > 32:
+    if depth > DEEPEST_INFO:
         return False
     if type(value) is list:
         return all([_is_plain(item, depth + 1) for item in value])

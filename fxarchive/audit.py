@@ -32,7 +32,7 @@ from fxarchive.errors import CorruptArchive, ForbiddenName, InvalidDocument, Unt
 from fxarchive.extensions import is_tag
 from fxarchive.program_audit import check_guards, check_programs
 from fxarchive.source_names import check_path, keyword_names
-from fxarchive.tables import CONTAINERS, parts
+from fxarchive.tables import CONTAINERS, parts, reading
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
@@ -71,7 +71,19 @@ _TARGET_LENGTHS = {
 }
 _OP = {op: number for number, op in enumerate(OPS)}
 _FORBIDDEN = frozenset(keyword.kwlist)
-_UNPRINTABLE = frozenset({"record", "standard", "artefact", "tracing_context", "shared", "value"})
+_UNPRINTABLE = frozenset(
+    {
+        "record",
+        "standard",
+        "artefact",
+        "tracing_context",
+        "shared",
+        "value",
+        "node_source",
+        "fact",
+        "extension",
+    }
+)
 """Tags that no argument and no type of a node has: fx writes what ``repr`` of it says into source, and ``repr`` of an
 instance is code of its class. A writer gives containers in arguments no identity, so they need no reference."""
 
@@ -241,7 +253,9 @@ def _check_graph(document: Document, where: str, graph: Any) -> None:
     _check_node_targets(document, where, graph)
     for pattern in graph["patterns"]:
         _check_pattern(where, pattern)
-    _check_printed(where, graph["types"][1:])
+    if [type(part) for part in graph["types"]] != [list, list]:
+        raise InvalidDocument(where, "types is not a pair of lists")
+    _check_printed(where, [graph["types"][1]])
     _check_attribute_reads(document, where, graph)
     _check_codegen(document, where, graph["codegen"])
     if "input_sources" in graph:
@@ -319,16 +333,17 @@ def _check_pattern(where: str, pattern: Any) -> None:
 
 def _check_printed(where: str, groups: list[Any]) -> None:
     """Check that nothing among arguments or types of nodes is of a kind that must not be printed."""
-    stack = [value for group in groups for value in group]
-    while stack:
-        value = stack.pop()
-        if type(value) is not list or not value:
-            continue
-        tag = value[0] if type(value[0]) is str else ""
-        if tag in _UNPRINTABLE:
-            raise InvalidDocument(where, f"a {tag} cannot be an argument or a type of a node")
-        # what is no container of a known form is searched whole
-        stack.extend(parts(value) if tag in CONTAINERS else value)
+    with reading(where):
+        stack = [value for group in groups for value in group]
+        while stack:
+            value = stack.pop()
+            if type(value) is not list or not value:
+                continue
+            tag = value[0] if type(value[0]) is str else ""
+            if tag in _UNPRINTABLE:
+                raise InvalidDocument(where, f"a {tag} cannot be an argument or a type of a node")
+            # what is no container of a known form is searched whole
+            stack.extend(parts(value) if tag in CONTAINERS else value)
 
 
 def _check_attribute_reads(document: Document, where: str, graph: Any) -> None:

@@ -49,16 +49,40 @@ def run_jobs(places: Sequence[Place | StoreError], order: Order, jobs: int) -> I
     sys.stdout.flush()
     sys.stderr.flush()
     take, give = os.pipe()
+    handing = _Handing(iter(shares), give)
     workers: list[_Worker] = []
     try:
         for _ in range(jobs):
             workers.append(_fork(places, order, take, give, workers))
         os.close(take)
-        yield from _collected(places, shares, workers, give)
+        yield from _collected(places, {end - 1 for _, end in shares}, workers, handing)
     finally:
-        os.close(give)
+        handing.end()
         for worker in workers:
             worker.end()
+
+
+class _Handing:
+    """The pipe from which processes take shares; it is closed after the last one, so that they end."""
+
+    def __init__(self, shares: Iterator[tuple[int, int]], give: int) -> None:
+        self._shares = shares
+        self._give: int | None = give
+
+    def out(self) -> None:
+        """Hand out one more share, if there is one."""
+        share = next(self._shares, None)
+        if share is None:
+            self.end()
+        elif self._give is not None:
+            with suppress(BrokenPipeError):  # all of them were killed, which their own pipes say too
+                os.write(self._give, _SHARE.pack(*share))
+
+    def end(self) -> None:
+        """Hand out nothing more."""
+        if self._give is not None:
+            os.close(self._give)
+            self._give = None
 
 
 @dataclass
@@ -115,14 +139,16 @@ def _work(places: Sequence[Place | StoreError], order: Order, take: int, tell: i
 
 
 def _collected(
-    places: Sequence[Place | StoreError], shares: list[tuple[int, int]], workers: list[_Worker], give: int
+    places: Sequence[Place | StoreError], ends: set[int], workers: list[_Worker], handing: _Handing
 ) -> Iterator[UpgradeReport]:
-    """Hand out shares, and yield reports in order as soon as those before them are there."""
-    waiting = iter(shares)
+    """Hand out shares, and yield reports in order as soon as those before them are there.
+
+    A share is handed out for each that is done (its last archive is one of ``ends``), and for each process that
+    ended, since that took one with it.
+    """
     for _ in range(_AHEAD * len(workers)):
-        _hand_out(waiting, give)
+        handing.out()
     found: dict[int, UpgradeReport] = {}
-    ends = {end - 1 for _, end in shares}
     following = 0
     with selectors.DefaultSelector() as selector:
         for worker in workers:
@@ -132,11 +158,12 @@ def _collected(
                 lines = key.data.lines()
                 if lines is None:
                     selector.unregister(key.fileobj)
+                    handing.out()
                 for line in lines or ():
                     number = line.pop("number")
                     found[number] = _report(line)
                     if number in ends:
-                        _hand_out(waiting, give)
+                        handing.out()
             while following in found:
                 yield found.pop(following)
                 following += 1
@@ -144,13 +171,6 @@ def _collected(
         place = places[number]
         lost = StoreError(place.path, "the process that had it was ended from outside; run this again")
         yield found[number] if number in found else failure(place.path, lost)
-
-
-def _hand_out(waiting: Iterator[tuple[int, int]], give: int) -> None:
-    share = next(waiting, None)
-    if share is not None:
-        with suppress(BrokenPipeError):  # all of them were killed, which their pipes say too
-            os.write(give, _SHARE.pack(*share))
 
 
 def _report(line: dict[str, Any]) -> UpgradeReport:

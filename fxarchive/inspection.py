@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from fxarchive import container, store
 from fxarchive.container import Archive, Change, Writer
 from fxarchive.document import FEATURES, SCHEMA, content_section
-from fxarchive.errors import TooNew
+from fxarchive.errors import MigrationFailed, TooNew
 from fxarchive.limits import DEFAULT_LIMITS, KIB, Limits
 from fxarchive.ports import Port
 from fxarchive.summary import COUNTS, ArtefactInfo, Calls, Contents, describe
@@ -63,7 +63,8 @@ class ArchiveInfo:
     """How it came to its schema if it was not saved in it, oldest first: schemas, by which fxarchive, the
     identity of the archive that it was, and what could not be kept or was not known."""
     notes: tuple[str, ...]
-    """What a migration in memory could not keep or did not know; only where an old document was read."""
+    """What a migration in memory could not keep or did not know, or why it cannot take the archive; only where an
+    old document was read."""
     complete: bool
     """Whether `contents` comes from the document; if False, from the summary that the header holds."""
     contents: Contents
@@ -115,8 +116,11 @@ def inspect(
         if too_new is None and _is_read(archive, full):
             from fxarchive.reading import read_current
 
-            content = read_current(archive, limits)
-            contents, notes = describe(content.document), content.notes
+            try:
+                content = read_current(archive, limits)
+                contents, notes = describe(content.document), content.notes
+            except MigrationFailed as error:  # what the header says is still worth showing
+                notes = tuple([f"{path}: {why}" for path, why in error.problems])
         return ArchiveInfo(
             path=_shown(path),
             size=archive.size,

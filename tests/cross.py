@@ -119,8 +119,20 @@ def write(folder: Path) -> None:
     import torch
 
     import fxarchive
-    from tests.material import models, symbolic
+    from tests.material import models, programs, symbolic
 
+    for made in programs.BUILDERS:
+        program, (args, kwargs) = programs.exported(made)
+        module = program.module()
+        case = {
+            "program": program,
+            "module": module,
+            "inputs": args,
+            "keywords": kwargs,
+            "outputs": call(module, args, kwargs),
+            "nodes": nodes_of(module),
+        }
+        fxarchive.save(case, folder / f"program_{made.__name__}.fxa")
     for build in (*models.BUILDERS, *symbolic.BUILDERS):
         torch.manual_seed(0)
         try:
@@ -140,30 +152,32 @@ def write(folder: Path) -> None:
 def read(folder: Path) -> dict[str, str]:
     """Load every archive of a folder and compare it with what its writer saw."""
     import fxarchive
-    from tests.material import models
+    from tests.material import models, programs
 
-    trust = [f"{models.__name__}.Point", f"{models.__name__}.BufferTracer"]
+    trust = [f"{models.__name__}.Point", f"{models.__name__}.BufferTracer", *programs.TRUST]
     outcomes: dict[str, str] = {}
     for path in sorted(folder.glob("*.fxa")):
         try:
             case = fxarchive.load(path, trust=trust)
             same = case["nodes"] == nodes_of(case["module"])
-            same = same and close(case["outputs"], call(case["module"], case["inputs"]))
+            modules = [case["module"], *([case["program"].module()] if "program" in case else [])]
+            found = [call(module, case["inputs"], case.get("keywords", {})) for module in modules]
+            same = same and all(close(case["outputs"], outputs) for outputs in found)
             outcomes[path.stem] = "exact" if same else MISMATCH
         except Exception as error:
             outcomes[path.stem] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
     return outcomes
 
 
-def call(module: Any, inputs: Any) -> Any:
-    """Return the outputs for copies of the inputs, from one seed."""
+def call(module: Any, inputs: Any, keywords: Any = None) -> Any:
+    """Return the outputs of a copy of the module for copies of the inputs, from one seed."""
     import copy
 
     import torch
 
     torch.manual_seed(0)
     with torch.no_grad():
-        return module(*copy.deepcopy(tuple(inputs)))
+        return copy.deepcopy(module)(*copy.deepcopy(tuple(inputs)), **copy.deepcopy(keywords or {}))
 
 
 def nodes_of(module: Any) -> list[str]:

@@ -1,6 +1,6 @@
 """Schemas that never were, for the tests of migrations: an older one (1) and a newer one (3), with their steps.
 
-Content of the older one is a stream: the wire form of a document whose texts stand under another key, and whose
+Content of the older one is a stream: the data of a document whose texts stand under another key, and whose
 tensors have their bytes in it. Documents of the newer one are those of schema 2 under another number; what it
 holds more, and a step back loses, are texts that start with ``colour:``.
 """

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fxarchive import chain, container, wire
+from fxarchive.batch import run_jobs
 from fxarchive.document import SCHEMA
 from fxarchive.errors import InvalidDocument, LossNotAllowed, MigrationFailed, Problem
 from fxarchive.migrations import STEPS
 from fxarchive.migrations.content import Content
+from fxarchive.orders import Order
 from fxarchive.reading import read_content
+from fxarchive.selection import select
 
+from .corpus import files
 from .documents import small
 from .synthetic import NEWER, OLDER, steps, stream_archive
 
@@ -71,7 +77,7 @@ def test_back_and_forth_is_the_same() -> None:
 
 
 def test_a_loss_is_refused_unless_it_is_allowed() -> None:
-    held = content(3, texts=["x", "colour: red", "colour: blue"])
+    held = content(3, texts=["x", "colour: red", "colour: blue", *small()["texts"][3:]])
     with steps(OLDER, NEWER, newest=3):
         moves = chain.plan(3, 2)
         with pytest.raises(LossNotAllowed) as caught:
@@ -80,7 +86,7 @@ def test_a_loss_is_refused_unless_it_is_allowed() -> None:
     assert caught.value.losses == ("texts[1]: 'colour: red'", "texts[2]: 'colour: blue'")
     assert (caught.value.source, caught.value.target, caught.value.path) == (3, 2, "a.fxa")
     assert result.notes == caught.value.losses
-    assert result.document["texts"] == ["x", "", ""]
+    assert result.document["texts"] == ["x", "", "", *small()["texts"][3:]]
 
 
 def test_what_was_said_on_the_way_up_is_no_loss_on_the_way_back() -> None:
@@ -182,3 +188,35 @@ def test_a_step_that_is_not_pure_or_not_the_same_is_seen() -> None:
 
     with pytest.raises(AssertionError, match="it gave something else"):
         check_step(step(upgrade=random), content(2))
+
+
+REAL = [case for case in files.cases() if case.schema < SCHEMA]
+"""Archives of the older schemas in the corpus."""
+
+
+@pytest.mark.parametrize("case", REAL[::8], ids=str)
+def test_the_real_steps_keep_what_every_step_must(case: files.Case) -> None:
+    held = read_content(container.open_archive(case.archive.read_bytes()))
+    known = {chosen.SOURCE: chosen for chosen in STEPS}
+    while held.schema < SCHEMA:
+        held = check_step(known[held.schema], held)
+
+
+def test_every_step_has_real_archives() -> None:
+    assert {case.schema for case in REAL} >= {chosen.SOURCE for chosen in STEPS}
+
+
+def test_a_real_batch_is_upgraded_and_done_twice_is_the_same(tmp_path: Path) -> None:
+    for at, case in enumerate(REAL[:40]):
+        shutil.copy(case.archive, tmp_path / f"{at}.fxa")
+    reports = list(run_jobs(list(select([tmp_path])), Order(backup=True), 2))
+    assert {report.result for report in reports} == {"upgraded"}, reports
+    once = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {report.result for report in run_jobs(list(select([tmp_path])), Order(backup=True), 2)} == {
+        "current"
+    }
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == once
+    again = tmp_path / "again"
+    kept = list(select([tmp_path / "0.fxa.schema-1"]))
+    assert [report.result for report in run_jobs(kept, Order(output=str(again)), 1)] == ["upgraded"]
+    assert (again / "0.fxa.schema-1").read_bytes() == once["0.fxa"]

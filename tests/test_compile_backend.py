@@ -418,3 +418,15 @@ def _path(key: str) -> str:
     """How dynamo names a parameter."""
     *modules, last = key.split(".")
     return "".join([f"._modules['{name}']" for name in modules]) + f"._parameters['{last}']"
+
+
+def test_a_graph_with_the_bytecode_of_dynamo_is_refused_with_the_remedy() -> None:
+    functional_export = pytest.importorskip("torch._dynamo.functional_export")
+    capture = getattr(functional_export, "dynamo_graph_capture_for_export", None)
+    if capture is None:
+        pytest.skip("this torch does not capture so")
+    module = capture(Attention())(torch.tensor([[1, 2]]))
+    with pytest.raises(fxarchive.UnsupportedValue) as caught:
+        fxarchive.dumps(module)
+    why = dict(caught.value.problems)["graph.codegen"]
+    assert ("runs bytecode" in why and "set_codegen" in why) or "holds live code" in why

@@ -23,7 +23,8 @@ for build in models.BUILDERS:
     module, inputs = build()
     data = fxarchive.dumps(module, metadata={{"b": 1, "a": [2, {{"z": 0, "y": None}}]}})
     print(build.__name__, hashlib.sha256(data).hexdigest())
-    sets = {{"names": {{f"name{{i}}" for i in range(50)}}, "more": frozenset(map(str, range(50)))}}
+    sets = {{"names": {{f"name{{i}}" for i in range(50)}}, "more": frozenset(map(str, range(50))),
+            "long": {{str(i) * 60 for i in range(20)}}}}
     print("sets", hashlib.sha256(fxarchive.dumps(sets)).hexdigest())
 """
 WITHOUT_DILL = "sys.modules['dill'] = None"

@@ -79,6 +79,14 @@ EXAMPLES: list[tuple[FxArchiveError, dict[str, Any]]] = [
         {"where": "the stream", "reason": "it ends without STOP (byte 9)"},
     ),
     (errors.NotAGraphPickler("it is a list"), {"reason": "it is a list"}),
+    (
+        errors.UnknownExtension([Problem("mine.kind", "import mine first")]),
+        {"tags": (Problem("mine.kind", "import mine first"),)},
+    ),
+    (
+        errors.ExtensionFailed("mine.kind", 1, "ValueError('no')"),
+        {"tag": "mine.kind", "version": 1, "reason": "ValueError('no')"},
+    ),
     (errors.FakeModeConflict("it has no ShapeEnv"), {"reason": "it has no ShapeEnv"}),
 ]
 

@@ -18,15 +18,26 @@ from fxarchive import codec
 from fxarchive.audit import audit
 from fxarchive.errors import FxArchiveError
 
-from .material import models
+from .corpus import values
+from .corpus.values import artefacts, contexts
+from .material import configs, models
+
+TRUST = (*configs.TRUST, "mylib.kernel")
+"""Instances are built only of trusted classes, and only trusted artefacts are read."""
 
 
 class Bytes:
     """Sections of the right size for honest documents; asks beyond them are refused as the container
     would."""
 
-    def __init__(self, storages: Any) -> None:
+    def __init__(self, storages: Any, extras: Any) -> None:
         self.storages = storages
+        self.extras = extras
+
+    def read(self, name: str) -> bytes:
+        if not isinstance(name, str) or name not in self.extras:
+            raise fxarchive_corrupt(name)
+        return bytes(self.extras[name])
 
     def writable(self, name: str) -> memoryview:
         if not isinstance(name, str) or name not in self.storages:
@@ -62,6 +73,8 @@ def materials() -> list[Any]:
         pytree,
         nested,
         {"fakes": fakes, "tensors": tensors, "lstm": torch.nn.LSTM(2, 3)},
+        [values.node_sources(), values.torch_facts(), values.registered_values()],
+        [configs.instances(), configs.STANDARD, artefacts(), contexts()],
     ]
 
 
@@ -69,11 +82,12 @@ JUNK: list[Any] = [
     None, True, -1, 0, 1, 2**31, 2**63, -(2**63), 10**40, 0.5, float("nan"), "", "x", "torch",
     "builtins.eval", "__class__", "forward",
     b"", b"\x00" * 9, [], {}, ["tuple", []], ["list"], ["hole"], ["node", 0, 0], ["graph", 0],
-    ["module", 0], ["tensor", 0], ["fake", 0],
+    ["module", 0], ["tensor", 0], ["fake", 0], ["fact", 0], ["node_source", 0], ["extension", 0],
     ["shared", 0], ["value", 0], ["text", 0], ["target", 0], ["name", "os.system"], ["weakref", None],
     ["nonsense", 1], [[]], ["dtype", "float32"],
     ["size", [-1]], ["size", [2**62, 2**62]], ["generator", "cpu", None, b"x"], ["set", [["list", []]]],
-    ["enum", 0, "x"], ["named", 0, []],
+    ["enum", 0, "x"], ["named", 0, []], ["record", 0],
+    ["standard", "path", ["x"]], ["artefact", 0], ["tracing_context", 0],
 ]  # fmt: skip
 
 
@@ -126,7 +140,7 @@ def _watch(event: str, args: Any) -> None:
 sys.addaudithook(_watch)
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 @pytest.mark.parametrize("seed", range(3))
 def test_mutated_documents_are_refused_or_load(number: int, seed: int) -> None:
     global _armed
@@ -139,8 +153,9 @@ def test_mutated_documents_are_refused_or_load(number: int, seed: int) -> None:
             document = copy.deepcopy(honest.document)
             mutate(document, rng)
             try:
-                audit(document, trust=())
-                loaded = codec.decode(document, Bytes(honest.storages))
+                audit(document, trust=TRUST, features=honest.features)
+                sections = Bytes(honest.storages, honest.extras)
+                loaded = codec.decode(document, sections, trust=frozenset(TRUST))
                 if isinstance(loaded, torch.fx.GraphModule):
                     # a call with too few operands cannot be written as source; that is a graph's own fault
                     with contextlib.suppress(IndexError):

@@ -68,7 +68,7 @@ def _write(info: ArchiveInfo, most: int | None) -> None:
     classes = [(f"{count:,}", name) for name, count in info.contents.classes.items()]
     if most is None:
         _write_rows("module classes", classes, most, right=(0,))
-    if not info.complete and info.too_new is None:
+    if not info.complete and info.too_new is None and not info.notes:
         output.line()
         output.line("  The graph is large and was not read; --full reads it and lists everything.")
 

@@ -144,6 +144,13 @@ class Encoder:
             raise Refused(problems)
         return out
 
+    def refuse_argument(self, value: Any) -> None:
+        """Raise `Refused` if arguments of a node are being encoded: fx would write ``repr(value)`` into source."""
+        if self.operands is not None:
+            raise Refused.because(
+                f"a {type(value).__qualname__} cannot be an argument of a node; keep it in the node's metadata"
+            )
+
     def here(self) -> str:
         """Return the path of the value at hand, for work on it that is put off."""
         return self.path + "".join([step(len(done)) for step, done in self._steps])

@@ -46,6 +46,7 @@ def _encoded(known: extensions.Extension, value: Any) -> Any:
 
 
 def _encode(enc: Encoder, value: Any, tag: str, version: int, content: Callable[[], Any]) -> Value:
+    enc.refuse_argument(value)
     rows: dict[int, int | None] = enc.state.setdefault("extensions", {})
     if id(value) in rows:
         row = rows[id(value)]

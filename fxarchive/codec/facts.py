@@ -61,6 +61,7 @@ def encode_inert(enc: Encoder, record: InertRecord) -> Value:
 
 
 def _encode(enc: Encoder, value: Any, name: str, is_object: bool, fields: dict[str, Any]) -> Value:
+    enc.refuse_argument(value)
     table = tables(enc)
     row = table.known.get(id(value))
     if row is not None:

@@ -46,6 +46,7 @@ class _Table:
 
 
 def encode_source(enc: Encoder, source: NodeSource) -> Value:
+    enc.refuse_argument(source)
     table = enc.state.get("sources")
     if table is None:
         table = enc.state["sources"] = _Table()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import types
+import warnings
 from typing import Any
 
 import torch
@@ -109,7 +110,9 @@ def base_class(where: str, record: Any) -> type[GraphModule]:
 
 def copied(module: Any) -> Any:
     """Return a deep copy of what is to be called; that of fx leaves out what `put_around` puts there."""
-    made = copy.deepcopy(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch warns of the tree specs that it copies itself
+        made = copy.deepcopy(module)
     if isinstance(module, GraphModule) and any([is_unlifted_class(cls) for cls in type(module).__mro__]):
         vars(made).update({name: vars(module)[name] for name in _LEFT_OUT if name in vars(module)})
     return made

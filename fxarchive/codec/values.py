@@ -123,6 +123,8 @@ _WITHOUT_ROWS = frozenset({type(None), bool, int, float, complex, bytes, torch.d
 
 
 def _order(enc: Encoder, item: Any) -> bytes:
+    if type(item) is str:
+        return item.encode("utf-8", "surrogatepass")  # quick, since sets of names are large
     try:
         held, document = enc.alone(item)
         return wire.dumps({"": held, **document})

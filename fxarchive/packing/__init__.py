@@ -27,6 +27,11 @@ ROW_TAGS = frozenset({"text", "fake", "tensor", "shared", "value", "target", "mo
 TABLES = ("shared", "values", "targets", "modules", "tensors", "storages", "descriptions")
 """Tables whose rows are packed as forms and columns."""
 
+FLAGGED_TABLES = (
+    "artefacts", "contexts", "extensions", "facts", "programs", "records", "script_objects", "subclasses",
+)  # fmt: skip
+"""Tables of feature flags that are packed likewise, in a document that has them."""
+
 
 def pack(document: Document) -> dict[str, Any]:
     """Return the document in its wire form; the document itself is left as it is."""
@@ -34,7 +39,7 @@ def pack(document: Document) -> dict[str, Any]:
         result: dict[str, Any] = dict(document)
         result["graphs"] = [_pack_graph(document, graph) for graph in document["graphs"]]
         result["texts"] = pack_strings(document["texts"])
-        for table in TABLES:
+        for table in _tables(document):
             if type(result[table]) is list:  # what is none reaches the reader, who refuses it
                 result[table] = pack_rows(result[table])
         result["fakes"] = _each_of_fakes(document["fakes"], pack_numbers, _are_rows)
@@ -52,7 +57,7 @@ def unpack(document: Any) -> Document:
     try:
         result = dict(document)
         result["texts"] = unpack_strings(document["texts"])
-        for table in TABLES:
+        for table in _tables(document):
             result[table] = unpack_rows(document[table])
         result["graphs"] = [_unpack_graph(result, graph) for graph in document["graphs"]]
         result["fakes"] = _each_of_fakes(document["fakes"], unpack_numbers, _is_packed)
@@ -61,6 +66,10 @@ def unpack(document: Any) -> Document:
     except (TypeError, ValueError, LookupError, AttributeError, StopIteration):
         raise InvalidDocument("the document", "its columns are not those of its schema") from None
     return result  # type: ignore[return-value]
+
+
+def _tables(document: Any) -> list[str]:
+    return [*TABLES, *[table for table in FLAGGED_TABLES if table in document]]
 
 
 def _pack_graph(document: Document, graph: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,6 +31,11 @@ _SETTING_NAMES = (
     "duck_shape", "prefer_deferred_runtime_asserts_over_guards", "trace_asserts",
 )  # fmt: skip
 """Fields of the settings in the releases that store them as a list (since 2.11)."""
+
+_INSTALLATION = re.compile(r"[^\s'\"()]*/(?:site|dist)-packages/torch/")
+
+MESSAGE_LENGTH = 65_536
+"""Characters of the message of an assert."""
 
 SOURCE_LENGTH = 4_096
 """Characters of the text of a source."""
@@ -229,7 +235,7 @@ class _Facts:
 
     def _assert(self, record: Any) -> list[Any]:
         fields = _positional(record, _ASSERT, ("expr", "msg", "stack"))
-        return [self._row("deferred_runtime_asserts", fields.get("expr")), str(fields.get("msg"))[:65536]]
+        return [self._row("deferred_runtime_asserts", fields.get("expr")), message_text(fields.get("msg"))]
 
     def _counter(self, name: str) -> int:
         found = self.env.get(name, 0)
@@ -238,6 +244,15 @@ class _Facts:
         if type(found) is not int:
             raise Untranslatable.because(f"its {name} is not a number")
         return found
+
+
+def message_text(message: Any) -> str:
+    """Return the message of an assert without the path at which the writer's torch was installed.
+
+    >>> message_text("failed at /usr/lib/python3/site-packages/torch/__init__.py:1728")
+    'failed at torch/__init__.py:1728'
+    """
+    return _INSTALLATION.sub("torch/", str(message))[:MESSAGE_LENGTH]
 
 
 def _positional(record: Any, name: str, fields: tuple[str, ...]) -> dict[str, Any]:

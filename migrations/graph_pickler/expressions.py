@@ -89,6 +89,7 @@ class Expressions:
     def row(self, expression: Any) -> int:
         """Return the row of an expression; numbers of Python are those of sympy."""
         pending: list[tuple[Any, bool]] = [(expression, False)]
+        opened: set[int] = set()
         while pending:
             part, arguments_done = pending.pop()
             if id(part) in self.known:
@@ -97,17 +98,15 @@ class Expressions:
             if function is None:
                 self._know(part, self._leaf(part))
             elif arguments_done:
-                arguments = [self.known.get(id(arg)) for arg in part.args]
-                if None in arguments:
-                    raise Untranslatable.because("an expression holds itself")
-                self._know(part, [function, *arguments])
+                self._know(part, [function, *[self.known[id(arg)] for arg in part.args]])
             else:
                 if part.kwargs is not None and len(part.kwargs):
                     raise Untranslatable.because(f"{shown(part)} has arguments with names")
+                if id(part) in opened:
+                    raise Untranslatable.because("an expression holds itself")
+                opened.add(id(part))
                 pending.append((part, True))
                 pending += [(arg, False) for arg in reversed(sequence_of(part.args))]
-                if len(pending) > 1_000_000:
-                    raise Untranslatable.because("an expression is nested too deep")
         return self.known[id(expression)]
 
     def _know(self, part: Any, row: list[Any]) -> None:

@@ -45,6 +45,9 @@ OF_GRAPH_MODULES = frozenset(
 )
 """What a GraphModule holds besides, and what is generated."""
 
+PLAIN_DUNDERS = frozenset({"__constants__", "__overloads__", "__name__"})
+"""Names of plain data that modules may hold though they begin and end with two underscores."""
+
 RECURRENT = ("_flat_weights", "_flat_weight_refs")
 """Caches of parameters of recurrent modules; a reader makes them from ``_flat_weights_names``."""
 
@@ -284,11 +287,7 @@ def _attributes(
             continue
         tr.path = f"{path}.{name}"
         try:
-            if (
-                name.startswith("__")
-                and name.endswith("__")
-                and name not in ("__constants__", "__overloads__")
-            ):
+            if name.startswith("__") and name.endswith("__") and name not in PLAIN_DUNDERS:
                 raise Untranslatable.because("an attribute of such a name has a meaning to the interpreter")
             flat += (name, tr.value(value))
         except Untranslatable as refused:

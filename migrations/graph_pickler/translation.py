@@ -28,7 +28,7 @@ TEXT_LENGTH = 48
 """Strings of this many characters or more become rows of `texts`."""
 
 VALUES_A_BYTE = 4
-LEAST_VALUES = 1_000_000
+LEAST_VALUES = 250_000
 """How many values a document may have: a stream can refer to one tuple many times, and tuples are written out."""
 
 NOTED = 8

@@ -51,10 +51,11 @@ FACTORIES = frozenset(
 def constant(record: Any) -> list[Any] | None:
     """Return ``[tag, name]`` of a constant of torch or Python that a pickle names, or None.
 
-    torch pickles some of them with a module that is not where they are: ``torch._utils.torch.channels_last``.
+    torch pickles memory formats and the like by the name ``torch.channels_last``, which pickle then looks for in
+    every module: whichever imports torch first is named, such as ``torch._utils`` or one of the user's own.
     """
     name = record.qualname.removeprefix("torch.")
-    if record.module in ("torch", "torch._utils", "torch._C"):
+    if record.module in ("torch", "torch._C") or name != record.qualname:
         if name in ITEM_BYTES:
             return ["dtype", name]
         if name in MEMORY_FORMATS:

@@ -518,3 +518,22 @@ def test_inert_records() -> None:
     assert InertRecord("a.B", {}) != 5
     assert repr(InertRecord("a.B", {"x": 1}, version=3)) == "<a.B 3 x=1>"
     assert record.name == "<a.B x=1 y=[2]>"
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: X, lambda: InertRecord("a.B", {}), lambda: InertRecord("a.B", {}, version=1)]
+)
+def test_records_are_no_arguments(make: Callable[[], Any]) -> None:
+    module = fx.symbolic_trace(nn.ReLU())
+    node = list(module.graph.nodes)[1]
+    node.meta["held"] = make()
+    encoded = codec.encode(module)
+    document: Any = encoded.document
+    document["graphs"][0]["patterns"][1][0].append(
+        ["tuple", [document["graphs"][0]["columns"][-1][1][0], ["fact", 0]]]
+    )
+    with pytest.raises(InvalidDocument, match="cannot be an argument or a type of a node"):
+        audit(document, trust=(), features=encoded.features)
+    node.args = (node.args[0], make())
+    with pytest.raises(UnsupportedValue, match="cannot be an argument of a node"):
+        fxarchive.dumps(module)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo import functional_export
 from torch.export import ExportedProgram, export
 
 import fxarchive
@@ -237,6 +238,16 @@ def test_guards_that_were_replaced_are_refused() -> None:
 def test_unflattened_modules_are_refused_with_the_remedy() -> None:
     module = torch.export.unflatten(programs.exported(programs.custom)[0])
     assert "save that and unflatten it after loading" in refusals(module)["the object"]
+
+
+def test_what_dynamo_captures_with_a_codegen_of_its_own_is_refused_with_the_remedy() -> None:
+    capture = getattr(functional_export, "dynamo_graph_capture_for_export", None)
+    if capture is None:
+        pytest.skip("this torch has no such capture")
+    module = capture(programs.State())(torch.randn(5, 4), more={"k": torch.randn(5)})
+    if type(module.graph._codegen).__name__ in ("CodeGen", "_PyTreeCodeGen"):
+        pytest.skip("this torch captures with a plain codegen")
+    assert "save the ExportedProgram" in refusals(module)["graph.codegen"]
 
 
 def test_names_with_quotes_are_refused() -> None:

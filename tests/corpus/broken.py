@@ -23,6 +23,7 @@ from fxarchive import container, packing, verify, wire
 from fxarchive.container import Header, NewSection, Writer
 from fxarchive.document import empty_document
 from fxarchive.errors import FxArchiveError, TooNew
+from fxarchive.packing.numbers import pack_numbers
 
 from ..documents import archive_of, small
 from ..material.archives import FIELDS, finished, header_frame
@@ -77,6 +78,13 @@ def wire_of(change: Callable[[Any], Any]) -> bytes:
     made = packing.pack(small())
     change(made)
     return archive_of(small(), payload=made)
+
+
+def stated(change: Callable[[Any], Any]) -> bytes:
+    """An archive with the sections of `small`, whose document says something else of them."""
+    made = small()
+    change(made)
+    return archive_of(small(), payload=packing.pack(made))
 
 
 def graph(**parts: Any) -> Callable[[Any], Any]:
@@ -214,7 +222,7 @@ def hostile_documents() -> Iterator[tuple[str, bytes]]:
     yield "operand-before-the-first", document(graph(operands=[9, 1, 1, 1, 1, 4, 1]))
     yield "columns-of-other-lengths", document(graph(layout=[0, 0]))
     yield "opcode-that-is-none", document(graph(ops=bytes([0, 1, 2, 3, 4, 99, 5])))
-    yield "row-that-is-not-there", document(graph(targets=[0, 1, 77, 2, 3, 1, 4]))
+    yield "row-that-is-not-there", wire_of(graph(targets=pack_numbers([0, 1, 77, 2, 3, 1, 4])))
     yield "column-of-half-numbers", wire_of(graph(layout=b"\1\2\3"))
     yield "column-that-is-a-list", wire_of(graph(layout=[1]))
     yield "table-missing", wire_of(lambda made: made.pop("modules"))
@@ -222,9 +230,9 @@ def hostile_documents() -> Iterator[tuple[str, bytes]]:
     yield "table-of-another-kind", wire_of(lambda made: made.update(texts={}))
     yield "schema-other-than-the-header", wire_of(lambda made: made.update(schema=1))
     yield "feature-not-declared", document(lambda made: made.update(symbolic={}))
-    yield "section-of-nobody", wire_of(lambda made: made["storages"][1].pop("section"))
-    yield "section-of-two", wire_of(lambda made: made["storages"].append({**made["storages"][1]}))
-    yield "section-that-is-the-document", wire_of(lambda made: made["storages"][1].update(section="document"))
+    yield "section-of-nobody", stated(lambda made: made["storages"][1].pop("section"))
+    yield "section-of-two", stated(lambda made: made["storages"].append({**made["storages"][1]}))
+    yield "section-that-is-the-document", stated(lambda made: made["storages"][1].update(section="document"))
     yield "section-of-another-size", _resized()
     yield "section-that-is-not-there", _without_section()
     yield "no-document", _without("document")
@@ -249,6 +257,33 @@ def _resized() -> bytes:
     return file.getvalue()
 
 
+def streaming(data: bytes) -> bytes:
+    """An archive of schema 1 whose stream is ``data``."""
+    file = io.BytesIO()
+    header = Header(1, 1, (), WRITER, "GraphModule")
+    container.write(file, header, [NewSection("stream", "zstd", len(data), [data])])
+    return file.getvalue()
+
+
+def hostile_streams() -> Iterator[tuple[str, bytes]]:
+    yield "stream-that-calls", streaming(b"\x80\x04cos\nsystem\n\x8c\x04true\x85R.")
+    yield "stream-that-calls-by-name", streaming(b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R.")
+    yield "stream-that-evaluates", streaming(b"\x80\x04cbuiltins\neval\n\x8c\x031+1\x85R.")
+    yield "stream-without-stop", streaming(b"\x80\x04}")
+    yield "stream-that-is-empty", streaming(b"")
+    yield "stream-with-a-length-bomb", streaming(b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"ab.")
+    yield "stream-of-two-values", streaming(b"\x80\x04]].")
+    yield "stream-of-depth", streaming(b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b".")
+    yield "stream-that-is-text", streaming(b"graph():")
+    yield "stream-missing", _without_stream()
+
+
+def _without_stream() -> bytes:
+    file = io.BytesIO()
+    container.write(file, Header(1, 1, (), WRITER, "GraphModule"), [ARCHIVE.copy_of("document")])
+    return file.getvalue()
+
+
 def future() -> Iterator[tuple[str, bytes]]:
     newer = {"writer": {"fxarchive": "9.1.0"}, "what": ["is", "not", "known"]}
     yield "container-version-2", finished(b"", [], first=header_frame(newer, version=2))
@@ -267,7 +302,16 @@ def future() -> Iterator[tuple[str, bytes]]:
 def built() -> dict[str, bytes]:
     """Return every broken file by its name."""
     found: dict[str, bytes] = {}
-    for group in (truncated, altered, others, bombs, hostile_pickles, hostile_documents, future):
+    for group in (
+        truncated,
+        altered,
+        others,
+        bombs,
+        hostile_pickles,
+        hostile_documents,
+        hostile_streams,
+        future,
+    ):
         for name, data in group():
             assert name not in found, name
             found[name] = data

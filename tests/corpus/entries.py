@@ -11,13 +11,14 @@ from torch import fx, nn
 
 from fxarchive.releases import number_of
 
-from ..material import configs, models
+from ..material import configs, models, programs
 from . import operators, values
 
 TRUST = (
     f"{models.__name__}.Point",
     f"{models.__name__}.BufferTracer",
     *configs.TRUST,
+    *programs.TRUST,
     "mylib.kernel",
     "mylib.cache",
 )
@@ -74,6 +75,22 @@ def omitted() -> Built:
     return fx.symbolic_trace(nn.Sequential(nn.Linear(300, 400), nn.BatchNorm1d(400), nn.ReLU())), None
 
 
+def exported_program() -> Built:
+    """A program with subgraphs, and inputs for its module."""
+    program, (args, _) = programs.exported(programs.branches)
+    return program, args
+
+
+def exported_programs() -> Built:
+    """Programs with every kind of state and a registered container, and the module of one of them."""
+    state, _ = programs.exported(programs.state)
+    return {
+        "state": state,
+        "module": state.module(),
+        "registered": programs.exported(programs.registered)[0],
+    }, None
+
+
 LARGE = {models.resnet, models.resnet_train_shapes}
 """Builders with weights of several hundred kilobytes; their entries also have compressed storages."""
 
@@ -89,6 +106,8 @@ ENTRIES = {
         *[Entry(build.__name__, build) for build in values.GRAPHS],
         *[Entry(build.__name__, alone(build)) for build in values.VALUES],
         Entry(omitted.__name__, omitted, {"weights": "omit"}),
+        Entry(exported_program.__name__, exported_program),
+        Entry(exported_programs.__name__, exported_programs),
         Entry("accumulated_gradient", operators.accumulated_gradient, last="2.12"),
         Entry("accumulated_gradient_given", operators.accumulated_gradient_given, first="2.13"),
         *[Entry(case.name, case, first=case.first, last=case.last) for case in operators.CHANGED],

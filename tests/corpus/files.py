@@ -144,7 +144,7 @@ def _digest_of(lines: list[str]) -> str:
 
 _LENGTHS = {
     1: {"ellipsis", "notimplemented", "hole"},
-    3: {"default", "deque", "named", "complex", "enum", "annotation", "device", "node", "standard"},
+    3: {"default", "deque", "named", "complex", "enum", "annotation", "device", "node", "standard", "export"},
     4: {"range", "generator"},
 }
 LENGTHS = {tag: length for length, tags in _LENGTHS.items() for tag in tags}
@@ -198,6 +198,7 @@ _OF_ROWS = {
     "node",
     "record",
     "artefact",
+    "program",
     "tracing_context",
 }
 _OF_ITEMS = {

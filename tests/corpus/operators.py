@@ -122,6 +122,7 @@ CHANGED = (
     Changed("uniform_strided", "ops.prims.uniform.default", ([2, 3],), {
         "low": 0.5, "high": 0.5, "dtype": torch.float32, "device": torch.device("cpu"), "stride": [3, 1],
     }, first="2.11"),
+    Changed("fused_rms_norm", "ops.aten._fused_rms_norm.default", (SQUARE, [3], torch.ones(3), 1e-5), {}, first="2.9"),
     Changed("rename_method", "Tensor.rename", (SQUARE, None), {}, last="2.12"),
     Changed("rename_operator", "ops.aten.rename.default", (SQUARE, None), {}, last="2.12"),
     Changed("rename_in_place", "Tensor.rename_", (SQUARE, None), {}, last="2.12"),

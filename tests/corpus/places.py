@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +30,10 @@ def make_relative(root: Any) -> None:
                 node.meta["stack_trace"] = relative(node.meta["stack_trace"])
             for number in getattr(node.meta.get("val"), "shape", ()):
                 _of_environment(getattr(getattr(number, "node", None), "shape_env", None))
+    elif isinstance(root, ExportedProgram):
+        make_relative(root.graph_module)
+        for held in root.graph_module.children():
+            make_relative(held)
     elif isinstance(root, dict):
         for held in root.values():
             make_relative(held)

@@ -22,10 +22,13 @@ from typing import Any, Optional, Union
 import torch
 from torch import fx, nn
 from torch._guards import TracingContext, tracing
+from torch._library.fake_class_registry import FakeScriptObject
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils import _pytree as pytree
+from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
 import fxarchive
 from fxarchive import Artefact, ArtefactCall
@@ -438,6 +441,40 @@ def torch_facts() -> Any:
     return module
 
 
+def tensors_around_tensors() -> Any:
+    """Subclasses that unwrap, real, fake and trained; jagged tensors; what torch.func leaves in metadata."""
+    values = torch.arange(6.0).reshape(2, 3)
+    pair = TwoTensor(values, values + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ragged = torch.nested.nested_tensor([torch.ones(2, 4), torch.zeros(3, 4)], layout=torch.jagged)
+    return {
+        "pair": [pair, pair, TwoTensor(pair, pair)],
+        "trained": nn.Parameter(TwoTensor(values + 2, values + 3)),
+        "fake": FakeTensorMode().from_tensor(pair),
+        "ragged": [ragged, ragged.shape],
+        "vmap": torch._C._functorch._add_batch_dim(values, 1, 1),
+    }
+
+
+def regions() -> Any:
+    """Graphs with subgraphs under higher-order operators, the functions these call, and a fake of an object."""
+    body = fx.symbolic_trace(lambda x: (torch.sigmoid(x) + 1,))
+    body.meta["_checkpoint_context_fn"] = functools.partial(
+        create_selective_checkpoint_contexts, [torch.ops.aten.mm.default]
+    )
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    part = graph.create_node("get_attr", "body")
+    first = graph.call_function(
+        torch.ops.higher_order.tag_activation_checkpoint, (part, x), {"use_reentrant": False}
+    )
+    second = graph.call_function(torch.ops.higher_order.wrap, (part, first))
+    second.meta["val"] = FakeScriptObject(None, "__torch__.torch.classes.mylib.Queue", None)
+    graph.output(second)
+    return fx.GraphModule({"body": body}, graph)
+
+
 def registered_values() -> Any:
     """Values of other packages, as a process without these packages has them."""
     module = fx.symbolic_trace(nn.ReLU())
@@ -464,6 +501,8 @@ VALUES: tuple[Callable[[], Any], ...] = (
     shape_environments,
     node_sources,
     torch_facts,
+    tensors_around_tensors,
+    regions,
     registered_values,
     records,
     artefacts,

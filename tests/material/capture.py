@@ -187,22 +187,7 @@ def captured(
             for part in module.modules():
                 if isinstance(part, GraphModule):
                     part.recompile()  # torch.export leaves code behind that its passes made old
-                    strip(part)
             yield Captured(f"{name} {way}" + (f" {number}" if number else ""), module, tuple(inputs))
-
-
-NOT_KEPT_YET = ("desc",)
-"""Metadata of other tests."""
-
-
-def strip(module: GraphModule) -> None:
-    """Take away the metadata of nodes and modules that is tested elsewhere."""
-    for node in module.graph.nodes:
-        for key in NOT_KEPT_YET:
-            node.meta.pop(key, None)
-    module.meta.pop("dynamo_compile_id", None)
-    for name in ("compile_subgraph_reason", "__name__"):
-        vars(module).pop(name, None)
 
 
 def first_line(error: BaseException) -> str:

@@ -289,6 +289,16 @@ unsupported(
     kind="Own",
 )
 unsupported(
+    "codegen-of-dynamo",
+    edited_graph(
+        lambda m: m.graph.set_codegen(
+            type("Bytecode", (fx.graph.CodeGen,), {"__module__": "torch._dynamo.functional_export"})()
+        )
+    ),
+    "graph.codegen",
+    kind="Bytecode",
+)
+unsupported(
     "code-transformer",
     edited_graph(lambda m: setattr(m.graph._codegen, "_body_transformer", lambda body: body)),
     "graph.codegen",
@@ -322,6 +332,18 @@ def source_with(**changed: Any) -> Callable[[], Any]:
     return make
 
 
+def with_argument(value: Any) -> fx.GraphModule:
+    made = operator_graph()
+    list(made.graph.nodes)[1].args = ([value],)
+    return made
+
+
+unsupported(
+    "record-as-argument",
+    lambda: with_argument(NodeSource(None, "p")),
+    "graph.relu_default.args[0][0]",
+    kind="NodeSource",
+)
 unsupported("node-source", source_with(more=1), "[0]", kind="NodeSource")
 unsupported("node-source-name", source_with(pass_name=None), "[0]")
 unsupported("node-source-action", source_with(action=["create"]), "[0]")
