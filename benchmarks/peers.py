@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,16 @@ class Peer:
     ready: Callable[[Any], Callable[..., Any]] | None
 
 
+_EVERYTHING: dict[str, Any] = {
+    name: None
+    for name in ("ops_filter", "node_metadata_key_filter")
+    if name in {field.name for field in fields(Options)}
+}
+"""Options with which GraphPickler keeps every operator and all metadata, as fxarchive does; releases differ in them."""
+
+
 def _save_pickler(subject: Subject, path: Path) -> None:
-    path.write_bytes(GraphPickler.dumps(subject.module, Options(ops_filter=None)))
+    path.write_bytes(GraphPickler.dumps(subject.module, Options(**_EVERYTHING)))
 
 
 def load_pickled(data: bytes) -> Any:

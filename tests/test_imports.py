@@ -84,6 +84,7 @@ codec.signatures codec.storages codec.history codec.symbolic.values
 codec.layouts codec.symbolic.fakes codec.symbols codec.transforms
 codec.nested_ints codec.tensors codec.descriptions
 codec.script_objects codec.subclasses
+codec.fake_tables
 codec.fakes
 codec.copies
 codec.columns
