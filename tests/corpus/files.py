@@ -144,8 +144,20 @@ def _digest_of(lines: list[str]) -> str:
 
 _LENGTHS = {
     1: {"ellipsis", "notimplemented", "hole"},
-    3: {"default", "deque", "named", "complex", "enum", "annotation", "device", "node", "standard", "export"},
-    4: {"range", "generator"},
+    3: {
+        "default",
+        "deque",
+        "named",
+        "complex",
+        "enum",
+        "annotation",
+        "device",
+        "node",
+        "standard",
+        "export",
+        "nested_int",
+    },
+    4: {"range", "generator", "partial", "dim_range"},
 }
 LENGTHS = {tag: length for length, tags in _LENGTHS.items() for tag in tags}
 """Tag -> items of a value with it, the tag itself included; 2 for those that are not listed."""
