@@ -32,7 +32,7 @@ from fxarchive.errors import CorruptArchive, ForbiddenName, InvalidDocument, Unt
 from fxarchive.extensions import is_tag
 from fxarchive.program_audit import check_guards, check_programs
 from fxarchive.source_names import check_path, keyword_names
-from fxarchive.tables import CONTAINERS, parts, reading
+from fxarchive.tables import CONTAINERS, parts
 from fxarchive.trust import check_identifier, check_path_atom, is_listed
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
@@ -333,17 +333,21 @@ def _check_pattern(where: str, pattern: Any) -> None:
 
 def _check_printed(where: str, groups: list[Any]) -> None:
     """Check that nothing among arguments or types of nodes is of a kind that must not be printed."""
-    with reading(where):
-        stack = [value for group in groups for value in group]
-        while stack:
-            value = stack.pop()
-            if type(value) is not list or not value:
-                continue
-            tag = value[0] if type(value[0]) is str else ""
-            if tag in _UNPRINTABLE:
-                raise InvalidDocument(where, f"a {tag} cannot be an argument or a type of a node")
-            # what is no container of a known form is searched whole
+    if not all([type(group) is list for group in groups]):
+        raise InvalidDocument(where, "the arguments or the types of its nodes are not lists")
+    stack = [value for group in groups for value in group]
+    while stack:
+        value = stack.pop()
+        if type(value) is not list or not value:
+            continue
+        tag = value[0] if type(value[0]) is str else ""
+        if tag in _UNPRINTABLE:
+            raise InvalidDocument(where, f"a {tag} cannot be an argument or a type of a node")
+        # what is no container of a known form is searched whole
+        try:
             stack.extend(parts(value) if tag in CONTAINERS else value)
+        except (IndexError, TypeError):
+            raise InvalidDocument(where, f"a {tag} in it does not hold its items") from None
 
 
 def _check_attribute_reads(document: Document, where: str, graph: Any) -> None:

@@ -19,7 +19,6 @@ from fxarchive.audit import audit
 from fxarchive.errors import FxArchiveError
 
 from .corpus import values
-from .corpus.values import artefacts, contexts
 from .material import configs, models
 
 TRUST = (*configs.TRUST, "mylib.kernel")
@@ -73,8 +72,8 @@ def materials() -> list[Any]:
         pytree,
         nested,
         {"fakes": fakes, "tensors": tensors, "lstm": torch.nn.LSTM(2, 3)},
+        [configs.instances(), configs.STANDARD, values.artefacts(), values.contexts()],
         [values.node_sources(), values.torch_facts(), values.registered_values()],
-        [configs.instances(), configs.STANDARD, artefacts(), contexts()],
     ]
 
 
@@ -140,7 +139,7 @@ def _watch(event: str, args: Any) -> None:
 sys.addaudithook(_watch)
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(7))
 @pytest.mark.parametrize("seed", range(3))
 def test_mutated_documents_are_refused_or_load(number: int, seed: int) -> None:
     global _armed

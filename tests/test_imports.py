@@ -31,6 +31,7 @@ source_names
 program_audit
 audit
 streams.bounds streams.records
+streams.machine
 streams.interpreter
 streams.blobs
 streams

@@ -215,6 +215,7 @@ torch.backends.mha.get_fastpath_enabled torch.backends.cudnn.is_acceptable
 """.split()  # noqa: SIM905
 
 HELPERS = """
+torch._functorch.vmap.lazy_load_decompositions
 torch._higher_order_ops.associative_scan.associative_scan torch._higher_order_ops.scan.scan
 torch._higher_order_ops.cond.cond torch._higher_order_ops.while_loop.while_loop
 torch._higher_order_ops.map.map torch._higher_order_ops.foreach_map.foreach_map

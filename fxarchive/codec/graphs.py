@@ -234,11 +234,6 @@ def _encode_codegen(enc: Encoder, graph: Graph) -> Value:
     if type(codegen) is _PyTreeCodeGen:
         info = codegen.pytree_info
         return ["pytree", function, list(info.orig_args), enc.value(info.in_spec), enc.value(info.out_spec)]
-    if type(codegen).__module__.startswith("torch._dynamo."):
-        raise Refused.because(
-            f"a {type(codegen).__qualname__} runs bytecode that dynamo made in this process; save what "
-            "torch.export.export gives, or set graph.set_codegen(CodeGen()) to keep the graph with flat inputs"
-        )
     raise Refused.because(
         f"a codegen of class {type(codegen).__qualname__} {_WHY_NOT.get(type(codegen).__name__, 'holds live code')}; "
         "save the ExportedProgram of torch.export.export, or set graph.set_codegen(CodeGen())"

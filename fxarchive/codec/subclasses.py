@@ -7,12 +7,13 @@ flag "tensor-subclasses".
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from fxarchive.codec import nested_ints, symbols
 from fxarchive.codec.decoder import Decoder
@@ -334,8 +335,20 @@ def _compute(tensor: Any, where: str) -> None:
     if tensor.device.type not in ("cpu", "meta"):
         # autograd asks the device for its stream; without the device that aborts the process
         torch.empty(0, device=tensor.device)
+    if is_transformed(tensor) and not _history_stays_outside():
+        return
     tensor.requires_grad_(False)
     add_history(tensor, fakes[0].fake_mode)
+
+
+@functools.cache
+def _history_stays_outside() -> bool:
+    """Whether autograd gives history to the wrapper of an ended transform, and not to what is inside (torch 2.15)."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    inner = FakeTensor(mode, torch.empty(0, device="meta"), torch.device("cpu"))
+    wrapper = wrap_dead(inner)
+    add_history(wrapper, mode)
+    return wrapper.requires_grad and not wrapper.is_leaf and not inner.requires_grad
 
 
 def _fakes_in(tensor: Any) -> list[Any]:

@@ -18,7 +18,6 @@ from fxarchive.migrations.graph_pickler.translation import (
     shown,
 )
 from fxarchive.streams import Call, Name, Pairs, Set
-from fxarchive.trust import is_listed
 
 _UNPICKLE = "torch.fx._graph_pickler._GraphModulePickleData.unpickle"
 MODULE = "torch.fx._graph_pickler._GraphModulePickleData"
@@ -298,11 +297,6 @@ def _attributes(
 def other_module(tr: Translation, call: Call) -> Any:
     """The value of an instance of a class of modules."""
     return ["module", module_row(tr, call, tr.here())]
-
-
-def asks_for_trust(name: str) -> bool:
-    """Whether a class of modules loads only when the caller names it."""
-    return not is_listed("class", name)
 
 
 CALLS: Table = {_UNPICKLE: _graph_module}

@@ -31,7 +31,6 @@ _SINCE: dict[str, Release] = {
     f"{_PICKLER}_unpickle_as_weakref": (2, 12),
     f"{_PICKLER}_unpickle_as_dead_weakref": (2, 12),
     "torch.utils._pytree.treespec_leaf": (2, 14),
-    "torch._utils._rebuild_tensor_v3": (2, 7),
 }
 """Name -> the first release that writes it."""
 

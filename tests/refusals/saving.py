@@ -289,16 +289,6 @@ unsupported(
     kind="Own",
 )
 unsupported(
-    "codegen-of-dynamo",
-    edited_graph(
-        lambda m: m.graph.set_codegen(
-            type("Bytecode", (fx.graph.CodeGen,), {"__module__": "torch._dynamo.functional_export"})()
-        )
-    ),
-    "graph.codegen",
-    kind="Bytecode",
-)
-unsupported(
     "code-transformer",
     edited_graph(lambda m: setattr(m.graph._codegen, "_body_transformer", lambda body: body)),
     "graph.codegen",

@@ -10,8 +10,6 @@ import ast
 import re
 from typing import Any
 
-from fxarchive.codec.fast import shape_env_names as names
-
 SOURCE_LENGTH = 4_096
 """Characters of the text of a source."""
 
@@ -31,7 +29,7 @@ def is_plain_source(text: str) -> bool:
 
 def source_text(source: Any) -> str:
     """Return the text of a dynamo source, or of the label that an earlier load put in its place."""
-    name = names.source_name(source)
+    name = _name_of(source)
     if name[:1] in ("'", '"') and len(name) <= 8 * SOURCE_LENGTH:
         try:
             label = ast.literal_eval(name)
@@ -39,6 +37,14 @@ def source_text(source: Any) -> str:
             return name
         return label if type(label) is str else name
     return name
+
+
+def _name_of(source: Any) -> str:
+    from fxarchive.codec.fast.shape_env_names import (
+        source_name,
+    )  # it imports sympy, and texts are checked without
+
+    return source_name(source)
 
 
 def source_of_text(text: str) -> Any:
@@ -52,7 +58,7 @@ def source_of_text(text: str) -> Any:
     if not is_plain_source(text):
         return ConstantSource(repr(text))
     found = _of_kind(text)
-    return ConstantSource(text) if found is None or names.source_name(found) != text else found
+    return ConstantSource(text) if found is None or _name_of(found) != text else found
 
 
 def _of_kind(text: str) -> Any:
