@@ -130,6 +130,15 @@ def test_an_entry_loads(case: Case) -> None:
     check_load(case)
 
 
+def refusal(path: Path) -> fxarchive.FxArchiveError | None:
+    """Why this torch cannot open an archive, or None if it can."""
+    try:
+        opened(path)
+    except fxarchive.FxArchiveError as error:
+        return error
+    return None
+
+
 def check_text(case: Case) -> None:
     assert files.seen(files.document_of(case.archive)) == case.text.read_text(encoding="utf-8")
 
@@ -137,9 +146,10 @@ def check_text(case: Case) -> None:
 def check_load(case: Case) -> None:
     """Load an entry, save it again, and compare what it computes."""
     if case.name in OF_NEWER_TORCH and release(case.release) > release(RUNNING):
-        with pytest.raises(fxarchive.FxArchiveError, match="or a newer one"):
-            opened(case.archive)
-        return
+        refused = refusal(case.archive)
+        if refused is not None:
+            assert "or a newer one" in str(refused)
+            return
     root, examples, archive = opened(case.archive)
     encoded = codec.encode(root, examples=examples)
     entry = ENTRIES[case.name]
