@@ -23,6 +23,8 @@ from fxarchive import wire
 from fxarchive.errors import CorruptArchive, FxArchiveError, TooLarge, UnsupportedValue
 from fxarchive.limits import DEFAULT_LIMITS
 
+from .ids import shown
+
 VECTORS = Path(__file__).parent.parent / "spec" / "vectors" / "wire"
 NAMES = {code.code.encode("latin-1")[0]: code.name for code in pickletools.opcodes}
 ALLOWED = frozenset(b"\x80\x95.N\x88\x89KMJ\x8a\x8bG\x8cX\x8dCB\x8e]ae(}su")
@@ -145,7 +147,7 @@ class Text(str):
         ...,
         lambda: 0,
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_other_types_are_refused_with_their_path(value: Any) -> None:
     with pytest.raises(UnsupportedValue, match="which is not plain data") as caught:
@@ -153,7 +155,7 @@ def test_other_types_are_refused_with_their_path(value: Any) -> None:
     assert [problem.path for problem in caught.value.problems] == ["document['a'][1]['b']"]
 
 
-@pytest.mark.parametrize("key", [1, None, b"a", (), Text("a")], ids=repr)
+@pytest.mark.parametrize("key", [1, None, b"a", (), Text("a")], ids=shown)
 def test_other_keys_are_refused(key: Any) -> None:
     for document in ({key: 1}, {"a": [{key: 1}]}, {"a": {"b": 1, key: []}}):
         with pytest.raises(UnsupportedValue, match="keys must be of type str"):

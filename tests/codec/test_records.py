@@ -33,6 +33,7 @@ from fxarchive.document import RECORDS
 from fxarchive.errors import InvalidDocument, MissingOperator, UnsupportedValue, UntrustedNames
 
 from ..compare import assert_same
+from ..ids import shown
 from ..material import configs
 from ..material.configs import TRUST, CompileConfig, Key, Level, Mangled, Plain, Shape, Slotted
 from .through import through_the_codec
@@ -52,7 +53,7 @@ def features(value: Any) -> tuple[str, ...]:
 # values of the standard library
 
 
-@pytest.mark.parametrize("value", configs.STANDARD, ids=repr)
+@pytest.mark.parametrize("value", configs.STANDARD, ids=shown)
 def test_a_value_of_the_standard_library_comes_back(value: Any) -> None:
     loaded = through([value], ())[0]
     assert type(loaded) is type(value)
@@ -372,7 +373,7 @@ def test_metadata_with_an_instance_that_cannot_be_kept_can_be_dropped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "path"), [(Plain(1), ""), ([Path("x")], "[0]"), ({"a": Key("x", Shape(1))}, "['a']")], ids=str
+    ("value", "path"), [(Plain(1), ""), ([Path("x")], "[0]"), ({"a": Key("x", Shape(1))}, "['a']")], ids=shown
 )
 def test_an_argument_of_a_node_is_never_an_instance(value: Any, path: str) -> None:
     module = fx.symbolic_trace(nn.ReLU())

@@ -22,6 +22,7 @@ from fxarchive.codec.encoder import MAX_DEPTH
 from fxarchive.errors import UnsupportedValue, UntrustedNames
 
 from ..compare import assert_same, differences
+from ..ids import shown
 
 
 def through(value: Any, **options: Any) -> Any:
@@ -85,7 +86,7 @@ def test_value_comes_back(value: Any) -> None:
     assert_same(value, through(value))
 
 
-@pytest.mark.parametrize("value", ANNOTATIONS, ids=repr)
+@pytest.mark.parametrize("value", ANNOTATIONS, ids=shown)
 def test_annotation_comes_back(value: Any) -> None:
     loaded = through([value])[0]
     assert loaded == value
@@ -93,7 +94,7 @@ def test_annotation_comes_back(value: Any) -> None:
     assert repr(loaded) == repr(value)
 
 
-@pytest.mark.parametrize("value", FUNCTIONS, ids=repr)
+@pytest.mark.parametrize("value", FUNCTIONS, ids=shown)
 def test_function_is_the_same_object(value: Any) -> None:
     assert through([value])[0] is value
 
