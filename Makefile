@@ -27,7 +27,7 @@ demo: $(VENV)/.base ## save a transformer's graph, inspect it, load it in a seco
 	$(BIN)/python examples/demo.py
 
 test: lint types ## run everything that checks
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 quick: $(VENV)/.test ## run the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow"
