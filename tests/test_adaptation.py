@@ -13,7 +13,7 @@ from torch import fx
 import fxarchive
 from fxarchive import codec, releases
 from fxarchive.adaptation import Adapted, adapt
-from fxarchive.codec.operators import RunningTorch
+from fxarchive.codec.running_torch import RunningTorch
 from fxarchive.compatibility import ReleasedTorch, compatibility
 from fxarchive.document import Document
 from fxarchive.migrations.operators import OWN, REMEDIES, remedy, upgraders

@@ -76,6 +76,7 @@ codec.guard_modules
 codec.unlifted
 codec.replay
 codec.fast.symbolic_fakes
+codec.running_torch
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
 codec.fact_kinds codec.extensions codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
 codec.facts codec.geometry codec.symbolic.restore

@@ -50,7 +50,7 @@ def command(files: tuple[str, ...], asked: tuple[str, ...], as_json: bool) -> in
         found = []
         for release in asked or releases.releases():
             if release == "running":
-                from fxarchive.codec.operators import RunningTorch
+                from fxarchive.codec.running_torch import RunningTorch
 
                 found.append(compatibility.judge(document, RunningTorch()))
                 continue

@@ -16,7 +16,7 @@ from fxarchive.codec.facts import import_classes
 from fxarchive.codec.families import DECODE, ENCODE, ENCODE_WHERE
 from fxarchive.codec.filters import KEEP_ALL, Filters
 from fxarchive.codec.isolation import import_fake_tensors, isolated
-from fxarchive.codec.operators import resolve_targets
+from fxarchive.codec.running_torch import resolve_targets
 from fxarchive.codec.unlifted import import_parts
 from fxarchive.collection import collection_paused
 from fxarchive.document import Document

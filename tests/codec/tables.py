@@ -9,7 +9,7 @@ from fxarchive import wire
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.families import DECODE, ENCODE, ENCODE_WHERE
-from fxarchive.codec.operators import resolve_targets
+from fxarchive.codec.running_torch import resolve_targets
 from fxarchive.codec.storages import chunks
 from fxarchive.errors import UnsupportedValue
 

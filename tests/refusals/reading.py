@@ -354,9 +354,9 @@ operator_case(
 def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     data = edited(lambda: fx.symbolic_trace(lambda x: torch.relu(x)), put(0, "function", "torch.gone"))()
     from fxarchive import trust
-    from fxarchive.codec import operators, resolve
+    from fxarchive.codec import operators, resolve, running_torch
 
-    for module in (trust, operators, resolve):
+    for module in (trust, operators, resolve, running_torch):
         listed = module.is_listed
         monkeypatch.setattr(
             module, "is_listed", lambda kind, name, listed=listed: name == "torch.gone" or listed(kind, name)
