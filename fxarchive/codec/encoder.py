@@ -97,6 +97,8 @@ class Encoder:
         """Bytes of a metadata value -> its row in `values`."""
         self.state: dict[str, Any] = {}
         """What a family keeps for itself while it encodes."""
+        self.orders: dict[int, bytes] = {}
+        """Id of a member of a set -> the bytes that it is sorted by: sets in sets would be encoded without end."""
         self._encode = dict(encode)
         self._encode_where = list(encode_where)
         self._steps: list[tuple[Callable[[int], str], list[Value]]] = []
@@ -128,8 +130,7 @@ class Encoder:
         """Encode each of ``items``; ``step`` names the place of item i in a path."""
         problems: list[Problem] = []
         out: list[Value] = []
-        if len(self._steps) >= MAX_DEPTH:
-            raise Refused.because(f"it is nested more than {MAX_DEPTH} containers deep")
+        self._check_depth()
         self._steps.append((step, out))
         try:
             for i, item in enumerate(items):
@@ -150,6 +151,10 @@ class Encoder:
             raise Refused.because(
                 f"a {type(value).__qualname__} cannot be an argument of a node; keep it in the node's metadata"
             )
+
+    def _check_depth(self) -> None:
+        if len(self._steps) >= MAX_DEPTH:
+            raise Refused.because(f"it is nested more than {MAX_DEPTH} containers deep")
 
     def here(self) -> str:
         """Return the path of the value at hand, for work on it that is put off."""
@@ -228,7 +233,10 @@ class Encoder:
         Raises:
             Refused: it cannot be kept.
         """
+        self._check_depth()
         other = Encoder(self._encode, self._encode_where, omit_weights=True)
+        other.orders = self.orders
+        other._steps = [*self._steps, ("{}".format, [])]  # it stands as deep there as here
         return other.value(value), other.document
 
     def text(self, text: str) -> int:

@@ -125,11 +125,15 @@ _WITHOUT_ROWS = frozenset({type(None), bool, int, float, complex, bytes, torch.d
 def _order(enc: Encoder, item: Any) -> bytes:
     if type(item) is str:
         return item.encode("utf-8", "surrogatepass")  # quick, since sets of names are large
-    try:
-        held, document = enc.alone(item)
-        return wire.dumps({"": held, **document})
-    except Refused:
-        return b""
+    found = enc.orders.get(id(item))
+    if found is None:
+        try:
+            held, document = enc.alone(item)
+            found = wire.dumps({"": held, **document})
+        except Refused:
+            found = b""
+        enc.orders[id(item)] = found
+    return found
 
 
 def encode_frozenset(enc: Encoder, value: frozenset[Any]) -> Value:

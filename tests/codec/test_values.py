@@ -282,3 +282,13 @@ def test_function_outside_the_list_needs_trust() -> None:
 
 def test_the_comparer_would_see_a_change() -> None:
     assert differences([1.0], [1])
+
+
+def test_sets_in_sets_are_encoded_in_time_that_their_size_bounds() -> None:
+    """Members are sorted by what they become alone: done anew at each level, forty levels would never end."""
+    value: frozenset[object] = frozenset()
+    for level in range(40):
+        value = frozenset([value, level])
+    data = fxarchive.dumps(value)
+    assert fxarchive.loads(data) == value
+    assert fxarchive.dumps(fxarchive.loads(data)) == data
