@@ -80,7 +80,9 @@ FUNCTIONS = [
 @pytest.mark.parametrize(
     "value",
     ATOMS + TORCH_VALUES + CONTAINERS,
-    ids=lambda value: f"{type(value).__name__}-{str(value)[:20]!r}",
+    ids=lambda value: (
+        f"{type(value).__name__}-{'' if isinstance(value, set | frozenset) else str(value)[:20]!r}"
+    ),
 )
 def test_value_comes_back(value: Any) -> None:
     assert_same(value, through(value))
