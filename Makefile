@@ -7,6 +7,9 @@ TORCH ?= 2.13.0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export OMP_NUM_THREADS ?= 2
 
+# tests that measure seconds have the machine to themselves
+TIMED := tests/cli/test_inspect.py tests/cli/test_main.py tests/codec/test_expressions.py
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick lint types bench cross corpus clean
 
@@ -27,7 +30,8 @@ demo: $(VENV)/.base ## save a transformer's graph, inspect it, load it in a seco
 	$(BIN)/python examples/demo.py
 
 test: lint types ## run everything that checks
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest $(TIMED)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(TIMED:%=--deselect=%)
 
 quick: $(VENV)/.test ## run the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow"
