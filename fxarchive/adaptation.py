@@ -101,6 +101,8 @@ class _Adaptation:
         self.missing: set[tuple[Kind, str]] = set()
         self._number = releases.number_of(torch.release)
         self._rows: dict[tuple[str, str], int] = {}
+        self._moved: dict[int, list[int]] = {}
+        """Row of a graph that has new nodes -> where each of its nodes went."""
 
     def run(self) -> Adapted:
         suspects = {row: kind for row, record in enumerate(self.targets) if (kind := self._suspect(record))}
@@ -109,6 +111,8 @@ class _Adaptation:
             graphs[row] = self._graph(row, graph, suspects)
         self.document = {**self.document, "graphs": graphs}
         retired = self._settle(suspects)
+        if self._moved:
+            self.document = _renumbered(self.document, self._moved)
         sort = sorted(self.problems.items())
         return Adapted(
             self.document,
@@ -163,7 +167,7 @@ class _Adaptation:
             return graph
         result, places = calls.replaced(replaced, self._place)
         if len(result["ops"]) != len(graph["ops"]):
-            self._renumber(row, places)
+            self._moved[row] = places
         return result
 
     def _old_method(self, text: int) -> bool:
@@ -267,19 +271,21 @@ class _Adaptation:
             return
         self.targets[row][2] = running
 
-    def _renumber(self, row: int, places: list[int]) -> None:
-        """Let every mention of a node of the graph follow it to its new number."""
 
-        def followed(value: Any) -> Any:
-            if type(value) is dict:
-                return {key: followed(item) for key, item in value.items()}
-            if type(value) is not list:
-                return value
-            if len(value) == 3 and value[0] == "node" and value[1] == row and type(value[2]) is int:
-                return ["node", row, places[value[2]]]
-            return [followed(item) for item in value]
+def _renumbered(document: Document, moved: Mapping[int, list[int]]) -> Document:
+    """Let every mention of a node of a graph follow it to its new number."""
 
-        self.document = followed(self.document)
+    def followed(value: Any) -> Any:
+        if type(value) is dict:
+            return {key: followed(item) for key, item in value.items()}
+        if type(value) is not list:
+            return value
+        if len(value) == 3 and value[0] == "node" and type(value[2]) is int and value[1] in moved:
+            return ["node", value[1], moved[value[1]][value[2]]]
+        return [followed(item) for item in value]
+
+    result: Document = followed(document)
+    return result
 
 
 def releases_with(operator: str) -> str | None:

@@ -15,7 +15,7 @@ from fxarchive import codec, releases
 from fxarchive.adaptation import Adapted, adapt
 from fxarchive.codec.running_torch import RunningTorch
 from fxarchive.compatibility import ReleasedTorch, compatibility
-from fxarchive.document import Document
+from fxarchive.document import OPS, Document
 from fxarchive.migrations.operators import OWN, REMEDIES, remedy, upgraders
 from fxarchive.migrations.operators.autograd import NAME as ACCUMULATE
 from fxarchive.migrations.operators.autograd import NEW
@@ -143,6 +143,29 @@ def test_a_node_that_metadata_names_is_followed_to_its_number() -> None:
     text = repr(adapted.document)
     assert "['node', 0, 3]" in text
     assert "['node', 0, 2]" in text
+
+
+def test_a_graph_behind_one_with_new_nodes_gets_new_targets_too() -> None:
+    def older(name: str) -> Document:
+        case = max(case for case in map(str, files.cases()) if case.endswith(f"torch-2.12.0/{name}"))
+        return files.document_of(files.HOME / f"{case}.fxa")  # type: ignore[no-any-return]
+
+    first, second = older("accumulated_gradient"), older("cholesky_operator")
+    rows, texts = len(first["targets"]), len(first["texts"])
+    graph = second["graphs"][0]
+    graph["targets"] = [
+        row + (rows if op == OPS.index("call_function") else texts)
+        for op, row in zip(graph["ops"], graph["targets"], strict=True)
+    ]
+    both: Any = {**first, "targets": [*first["targets"], *second["targets"]]}
+    both |= {"texts": [*first["texts"], *second["texts"]], "graphs": [*first["graphs"], graph]}
+    adapted = adapt(both, ReleasedTorch("2.15", both))
+    assert [change.now for change in adapted.changes] == [
+        "inductor::accumulate_grad_",
+        "aten::linalg_cholesky",
+    ]
+    call = adapted.document["graphs"][1]["targets"][1]
+    assert adapted.document["targets"][call][1] == "aten::linalg_cholesky"
 
 
 @pytest.mark.parametrize("release", releases.releases())

@@ -132,7 +132,7 @@ synthetic.install(synthetic.OLDER, synthetic.NEWER, newest=3)
 (folder / "real").mkdir()
 hostile = small()
 hostile["targets"] += [["class", "os.system"], ["function", "builtins.eval"]]
-hostile["texts"] += ["__import__('os').system('touch /tmp/never')"]
+hostile["texts"] += [f"__import__('os').system('touch {folder}/never')"]
 for name in ("warm/a.fxa", "warm/b.fxa", "real/a.fxa", "real/b.fxa"):
     (folder / name).write_bytes(synthetic.stream_archive(hostile))
 sys.stdout = open(folder / "warmth", "w")
@@ -174,7 +174,7 @@ def test_an_upgrade_imports_compiles_runs_and_fetches_nothing(tmp_path: Path) ->
     assert facts["opened"] > 4
     rows = [json.loads(line) for line in (tmp_path / "said").read_text().splitlines()]
     assert [(row["result"], row["source"], row["target"]) for row in rows] == [("upgraded", 1, 3)] * 2
-    assert not Path("/tmp/never").exists()
+    assert not (tmp_path / "never").exists()
 
 
 MEMORY = r"""

@@ -20,6 +20,7 @@ from fxarchive.codec.guard_functions import CheckedInputs
 from fxarchive.document import EXPORTED_PROGRAMS
 from fxarchive.errors import InvalidDocument
 from fxarchive.guards import INPUTS, RESERVED, is_guard, parse, split_path
+from fxarchive.program_audit import check_guards
 
 PREFIX = "Guard failed: "
 _PATHS = "paths of guards"
@@ -118,13 +119,8 @@ def _code(function: types.FunctionType) -> tuple[Any, ...]:
 
 def new_guards(where: str, record: Any) -> torch.nn.Module:
     """Return the module of ``[paths, guards]``: torch's own, or where torch has none one that does the same."""
-    if type(record) is not list or len(record) != 2 or not all([type(part) is list for part in record]):
-        raise InvalidDocument(where, "its guards are not paths and conditions")
+    check_guards(where, record)
     paths, guards = record
-    if not all([type(path) is str and split_path(path) is not None for path in paths]):
-        raise InvalidDocument(where, "a path of its guards is not a plain path to an input")
-    if not all([type(guard) is str and is_guard(guard) for guard in guards]):
-        raise InvalidDocument(where, "a guard is not a plain condition over inputs")
     try:
         return _make(guards, paths)
     except (SyntaxError, RecursionError) as error:

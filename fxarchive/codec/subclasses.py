@@ -21,7 +21,7 @@ from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.geometry import MAX_DIMENSIONS, check_flag, check_integer, reason
 from fxarchive.codec.history import add_history
 from fxarchive.codec.operators import decode_class, encode_class
-from fxarchive.codec.tensors import decode_attributes, encode_attributes, encode_tensor
+from fxarchive.codec.tensors import encode_attributes, encode_tensor, fill
 from fxarchive.codec.transforms import is_transformed, level_of, wrap_batched, wrap_dead
 from fxarchive.document import TENSOR_SUBCLASSES, Value
 from fxarchive.errors import InvalidDocument
@@ -233,7 +233,7 @@ def _build(dec: Decoder, record: Any, row: int, where: str) -> torch.Tensor:
     if parameter:
         vars(tensor)["_is_param"] = True
     if "attributes" in record or "grad" in record:
-        dec.later(lambda: _fill(dec, tensor, record, where))
+        dec.later(lambda: fill(dec, tensor, record, where, reserved=frozenset(vars(tensor))))
     return tensor
 
 
@@ -359,18 +359,6 @@ def _fakes_in(tensor: Any) -> list[Any]:
     if not hasattr(type(tensor), "__tensor_flatten__"):
         return []
     return [fake for name in tensor.__tensor_flatten__()[0] for fake in _fakes_in(getattr(tensor, name))]
-
-
-def _fill(dec: Decoder, tensor: Any, record: dict[str, Any], where: str) -> None:
-    if "attributes" in record:
-        reserved = frozenset(vars(tensor))
-        vars(tensor).update(decode_attributes(dec, record["attributes"], reserved, where))
-    if "grad" in record:
-        grad = dec.value(record["grad"])
-        try:
-            tensor.grad = grad
-        except (RuntimeError, TypeError) as error:
-            raise InvalidDocument(where, f"its grad does not fit ({reason(error)})") from None
 
 
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {torch.Tensor: encode_any_tensor}

@@ -243,7 +243,7 @@ def _decode(dec: Decoder, record: Any, where: str) -> torch.Tensor:
         with torch.inference_mode(inference):
             tensor = _build(dec, record, where)
     if "attributes" in record or "grad" in record:
-        dec.later(lambda: _fill(dec, tensor, record, where))
+        dec.later(lambda: fill(dec, tensor, record, where))
     return tensor
 
 
@@ -360,9 +360,12 @@ def _decode_uninitialized(
     return tensor
 
 
-def _fill(dec: Decoder, tensor: torch.Tensor, record: dict[str, Any], where: str) -> None:
+def fill(
+    dec: Decoder, tensor: Any, record: dict[str, Any], where: str, reserved: frozenset[str] = frozenset()
+) -> None:
+    """Give a tensor its attributes, none of them of a reserved name, and its gradient."""
     if "attributes" in record:
-        vars(tensor).update(decode_attributes(dec, record["attributes"], frozenset(), where))
+        vars(tensor).update(decode_attributes(dec, record["attributes"], reserved, where))
     if "grad" in record:
         grad = dec.value(record["grad"])
         try:
