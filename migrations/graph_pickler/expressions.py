@@ -21,7 +21,7 @@ _SYMPY = {
             "Equality", "Unequality", "GreaterThan", "LessThan", "StrictGreaterThan", "StrictLessThan"
         )
     },
-    **{f"sympy.logic.boolalg.{name}": name for name in ("And", "Or", "Not")},
+    **{f"sympy.logic.boolalg.{name}": name for name in ("And", "Or", "Xor", "Not")},
     "sympy.functions.elementary.piecewise.ExprCondPair": "ExprCondPair",
     "sympy.functions.elementary.piecewise.Piecewise": "Piecewise",
 }  # fmt: skip

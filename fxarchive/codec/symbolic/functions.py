@@ -78,6 +78,7 @@ FUNCTIONS: dict[str, Signature] = {
     "StrictLessThan": Signature(sympy.Lt, 2, 2),
     "And": Signature(sympy.And, 2, MANY, "boolean", "boolean"),
     "Or": Signature(sympy.Or, 2, MANY, "boolean", "boolean"),
+    "Xor": Signature(sympy.Xor, 2, MANY, "boolean", "boolean"),
     "Not": Signature(sympy.Not, 1, 1, "boolean"),
     "ExprCondPair": Signature(ExprCondPair, 2, 2, "either", "boolean"),
     "Piecewise": Signature(sympy.Piecewise, 1, MANY, "pair", "pair"),
@@ -117,4 +118,15 @@ def build(name: str, signature: Signature, args: list[Any]) -> Any:
         return ExprCondPair(*args)
     if name == "IsNonOverlappingAndDenseIndicator" and len(args) % 2:
         raise ValueError("as many strides as sizes are needed")
+    if name == "Xor":
+        return _exclusive(args)
     return signature.function(*args, evaluate=False)
+
+
+def _exclusive(args: list[Any]) -> Any:
+    """`sympy.Xor` would simplify its conditions whether it is asked to or not; it keeps them as a set."""
+    found = sympy.Basic.__new__(sympy.Xor, *args)
+    found._argset = frozenset(args)
+    if len(found._argset) != len(args):
+        raise ValueError("a condition stands in it twice")
+    return found
