@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fxarchive.api import SaveReport, dumps, load, loads, save
     from fxarchive.artefact import Artefact, ArtefactCall, SealedArtefact
     from fxarchive.comparison import Comparison, Difference, compare
+    from fxarchive.compatibility import Compatibility, compat
     from fxarchive.errors import (
         ArchiveNotFound,
         BadStream,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         MigrationFailed,
         MissingDevice,
         MissingOperator,
+        MissingTorch,
         NotAGraphPickler,
         NotAnArchive,
         OldSchemaWarning,
@@ -63,6 +65,7 @@ __all__ = [
     "ArtefactCall",
     "BadStream",
     "Comparison",
+    "Compatibility",
     "CorruptArchive",
     "Difference",
     "ExtensionFailed",
@@ -78,6 +81,7 @@ __all__ = [
     "MigrationFailed",
     "MissingDevice",
     "MissingOperator",
+    "MissingTorch",
     "NotAGraphPickler",
     "NotAnArchive",
     "OldSchemaWarning",
@@ -99,6 +103,7 @@ __all__ = [
     "__version__",
     "adopt",
     "compare",
+    "compat",
     "downgrade",
     "dumps",
     "inspect",
@@ -127,6 +132,10 @@ _MODULES = {
         "Comparison",
         "Difference",
         "compare",
+    ),
+    "compatibility": (
+        "Compatibility",
+        "compat",
     ),
     "artefact": (
         "Artefact",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -15,6 +16,9 @@ from fxarchive.limits import DEFAULT_LIMITS, Limits
 from fxarchive.migrations.operators.calls import Kind
 from fxarchive.reading import read_document
 from fxarchive.summary import OPERATORS
+
+RUNNING = "running"
+"""In place of a release: the torch that is installed."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,9 @@ class ReleasedTorch:
     Args:
         release: one of `releases.releases`.
         document: names operators of other packages, which no release of torch takes away.
-
-    Raises:
-        ValueError: the tables do not know the release.
     """
 
     def __init__(self, release: str, document: Document) -> None:
-        releases.has_operator("aten::add", release)  # raises where the release is unknown
         self.release = release
         self._foreign = {
             record[1]: record[2]
@@ -85,17 +85,75 @@ def is_foreign(operator: str) -> bool:
     return operator.partition("::")[0] not in releases.namespaces()
 
 
+def compat(
+    path: str | os.PathLike[str] | BinaryIO,
+    *,
+    torch: str | Iterable[str] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> tuple[Compatibility, ...]:
+    """Say under which releases of torch an archive opens; from shipped tables, so that no torch is needed.
+
+    Args:
+        path: a path, an open binary file that can seek, or an fsspec URL.
+        torch: a release such as ``"2.9"`` or ``"2.9.1"``, or several; ``"running"`` is the torch that is
+            installed. None for every release that the tables know, oldest first.
+        limits: bounds on what the file may ask for.
+
+    Returns:
+        What each release makes of the calls of the archive, in the order in which they were asked for.
+
+    Raises:
+        ArchiveNotFound, StoreError: the path cannot be read.
+        NotAnArchive, TruncatedArchive, CorruptArchive, TooLarge, TooNew: the file is not whole, or not for
+            this release.
+        ForbiddenName: a name in it must not reach generated source.
+        MigrationFailed: the file is of an older schema, and a migration cannot take what it holds.
+        MissingTorch: ``"running"`` is asked for and there is none.
+        ValueError: the tables do not know the release.
+        TypeError: ``path`` is none of these.
+
+    >>> import torch, fxarchive
+    >>> made = fxarchive.save(torch.fx.symbolic_trace(lambda x: x.cholesky()), "memory://cholesky.fxa")
+    >>> for found in fxarchive.compat("memory://cholesky.fxa", torch=["2.9", "2.14"]):
+    ...     print(found.torch, found.opens, [change.now for change in found.changes])
+    2.9 True []
+    2.14 True ['torch._C._linalg.linalg_cholesky']
+    """
+    asked = releases.releases() if torch is None else [torch] if isinstance(torch, str) else list(torch)
+    known = [known_release(release) for release in asked]
+    document = read(path, limits)
+    return tuple([compatibility(document, release) for release in known])
+
+
+def known_release(release: str) -> str:
+    """Return the name that a release has in the tables; ``"running"`` is itself.
+
+    Raises:
+        ValueError: the tables do not know the release.
+    """
+    if release == RUNNING:
+        return release
+    known = releases.release_of(release)
+    releases.has_operator("aten::add", known)  # raises where the tables do not know it
+    return known
+
+
 def compatibility(document: Document, release: str) -> Compatibility:
     """Return what a release of torch makes of a document.
 
     Args:
         document: audited, of the current schema.
-        release: such as ``2.9``, or a full version.
+        release: such as ``2.9``, a full version, or ``"running"``.
 
     Raises:
         ValueError: the tables do not know the release.
     """
-    return judge(document, ReleasedTorch(releases.release_of(release), document))
+    known = known_release(release)
+    if known != RUNNING:
+        return judge(document, ReleasedTorch(known, document))
+    from fxarchive.codec.running_torch import RunningTorch
+
+    return judge(document, RunningTorch())
 
 
 def judge(document: Document, torch: Torch) -> Compatibility:

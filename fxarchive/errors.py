@@ -42,6 +42,20 @@ class ArchiveNotFound(StoreError, FileNotFoundError):
     """There is no file at the path; also a `FileNotFoundError`."""
 
 
+class MissingTorch(FxArchiveError, ImportError):
+    """What was called needs torch, which is not installed or too old; also an `ImportError`.
+
+    Attributes: `found` (str, the release that is installed, or None).
+    """
+
+    def __init__(self, found: str | None) -> None:
+        which = "is not installed" if found is None else f"{found} is installed"
+        super().__init__(
+            f"Saving and loading need torch 2.7 or later, and torch {which}; run pip install 'torch>=2.7'."
+        )
+        self.found = found
+
+
 class NotAnArchive(FxArchiveError):
     """The bytes are not an fxarchive file at all. Attributes: `reason` (str)."""
 
@@ -187,7 +201,7 @@ class ReplayFailed(FxArchiveError):
     """The stored example inputs do not give the stored outputs again. Attributes: `reason` (str)."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The archive was replayed and is not as it was saved: {reason}.")
+        super().__init__(f"The replay of the example inputs failed: {reason}.")
         self.reason = reason
 
 

@@ -123,7 +123,7 @@ def _replay(archive: Archive, trust: frozenset[str]) -> int:
 
     obj, examples = decode_archive(archive, trust=trust, examples=True)
     if examples is None:
-        raise ReplayFailed("it has no example inputs; save with example_inputs=, or verify without a replay")
+        raise ReplayFailed("the archive has none; save with example_inputs=, or verify without a replay")
     args, kwargs, expected = examples
     try:
         found = replay(obj, args, kwargs)

@@ -60,13 +60,13 @@ programs
 notation
 ports
 summary
-listing inspection compatibility rewriting selection
+listing inspection rewriting selection
 orders comparison
 outputs
 upgrading
 batch
 adoption
-codec.filters
+codec.filters codec.installed
 codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
 codec.record_rules codec.standard codec.artefacts
@@ -97,12 +97,13 @@ codec.programs
 codec.families
 codec
 api
-pickler verification
+pickler verification compatibility
 cli.output
 cli.rewrites
 cli.adopt cli.compat cli.diff cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
 cli.main
 cli
+__main__
 """
 """Modules of one line know nothing of each other, and nothing of the lines below theirs."""
 
@@ -117,7 +118,7 @@ USERS_OF_TORCH = ("codec", "pickler")
 LATE_TORCH = {"api": "the header names the release of torch and the kind of the root object"}
 """Other modules that import torch inside a function, with the reason."""
 
-LATE_CODEC = ("api", "verification", "pickler", "cli.compat")
+LATE_CODEC = ("api", "verification", "pickler", "compatibility")
 """Who may import the codec; all but `pickler` inside functions only."""
 
 DANGEROUS = frozenset(

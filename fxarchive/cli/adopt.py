@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 @click.command(
     name="adopt", short_help="Put streams of torch's GraphPickler into archives.", epilog=output.EXIT_CODES
 )
-@click.argument("streams", metavar="STREAM...", nargs=-1, required=True)
+@click.argument("streams", type=output.FILE, metavar="STREAM...", nargs=-1, required=True)
 @click.option(
     "-o",
     "--output",
     "target",
+    type=output.FILE,
     metavar="PATH",
     help="The archive, or a folder for archives of several streams.",
 )

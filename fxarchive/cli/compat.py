@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING
 
 import click
 
 from fxarchive.cli import output
-from fxarchive.errors import FxArchiveError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fxarchive.compatibility import Compatibility
 
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     short_help="Will it open under another torch?",
     epilog="Exit codes: 0 it opens under each release asked for, 1 it does not or cannot be read, 2 wrong usage.",
 )
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", type=output.FILE, metavar="FILE...", nargs=-1, required=True)
 @click.option(
     "--torch",
     "asked",
@@ -35,37 +36,24 @@ def command(files: tuple[str, ...], asked: tuple[str, ...], as_json: bool) -> in
     The answer comes from shipped tables of the operators of each release; torch is not needed. Calls that a
     release takes in another form are rewritten when the archive is loaded there, and are listed.
     """
-    from fxarchive import compatibility, releases
+    from fxarchive.compatibility import compat, known_release
 
-    code = 0
-    for file in files:
+    for release in asked:
         try:
-            document = compatibility.read(file)
-        except FxArchiveError as error:
-            code = 1
-            output.complain(file, error)
-            if as_json:
-                output.json_error(file, error)
-            continue
-        found = []
-        for release in asked or releases.releases():
-            if release == "running":
-                from fxarchive.codec.running_torch import RunningTorch
+            known_release(release)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="'--torch'") from error
 
-                found.append(compatibility.judge(document, RunningTorch()))
-                continue
-            try:
-                found.append(compatibility.compatibility(document, release))
-            except ValueError as error:
-                raise click.BadParameter(str(error), param_hint="'--torch'") from error
-        if not all([answer.opens for answer in found]):
-            code = 1
+    def look(file: str) -> bool:
+        found = compat(file, torch=asked or None)
         if as_json:
             for answer in found:
                 output.json_line({"path": file, **_plain(answer)})
         else:
             _write(file, found)
-    return code
+        return all([answer.opens for answer in found])
+
+    return output.each_file(files, as_json, look)
 
 
 def _plain(answer: Compatibility) -> dict[str, object]:
@@ -75,16 +63,19 @@ def _plain(answer: Compatibility) -> dict[str, object]:
     return plain
 
 
-def _write(file: str, found: list[Compatibility]) -> None:
+def _write(file: str, found: Sequence[Compatibility]) -> None:
     from fxarchive.notation import escaped
 
     output.heading(escaped(file))
+    rows = []
     for _, group in groupby(found, lambda answer: (answer.changes, answer.missing, answer.incompatible)):
         answers = list(group)
         first, last = answers[0].torch, answers[-1].torch
-        output.fact(f"torch {first}" if len(answers) == 1 else f"{first} to {last}", _facts(answers[0]))
+        label = f"torch {first}" if len(answers) == 1 else f"torch {first} to {last}"
+        rows += list(zip_longest([label], _facts(answers[0]), fillvalue=""))
     if found and found[0].foreign:
-        output.fact("needs", [escaped(name) for name in found[0].foreign])
+        rows += list(zip_longest(["needs"], map(escaped, found[0].foreign), fillvalue=""))
+    output.table(rows)
 
 
 def _facts(answer: Compatibility) -> list[str]:

@@ -21,9 +21,15 @@ MOST_ROWS = 40
     short_help="Compare two archives.",
     epilog="Exit codes: 0 they are the same, 1 they differ, 2 one cannot be read, or wrong usage.",
 )
-@click.argument("left", metavar="A")
-@click.argument("right", metavar="B")
-@click.option("--ignore", type=click.Choice(PARTS), multiple=True, help="A part that may differ; repeatable.")
+@click.argument("left", type=output.FILE, metavar="A")
+@click.argument("right", type=output.FILE, metavar="B")
+@click.option(
+    "--ignore",
+    type=click.Choice(PARTS),
+    multiple=True,
+    metavar="PART",
+    help=f"A part that may differ, repeatable: {', '.join(PARTS)}.",
+)
 @click.option("--full", is_flag=True, help="Show every difference.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with every difference.")
 def command(left: str, right: str, ignore: tuple[str, ...], full: bool, as_json: bool) -> int:

@@ -10,11 +10,17 @@ from fxarchive.cli import output
 @click.command(
     name="downgrade", short_help="Take archives back to an older schema.", epilog=output.EXIT_CODES
 )
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", type=output.FILE, metavar="PATH...", nargs=-1, required=True)
 @click.option("--to", type=int, metavar="N", required=True, help="The schema to go back to.")
 @click.option("--allow-loss", is_flag=True, help="Go on where the older schema cannot hold everything.")
 @click.option("--dry-run", is_flag=True, help="Migrate in memory, say what would be lost, write nothing.")
-@click.option("--output", "folder", metavar="DIR", help="Write results there and leave the archives alone.")
+@click.option(
+    "--output",
+    "folder",
+    type=output.FILE,
+    metavar="DIR",
+    help="Write results there and leave the archives alone.",
+)
 @click.option("--backup", is_flag=True, help="Keep each archive that is replaced, as NAME.schema-N.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="How many processes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an archive, one a line.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fxarchive.cli import output
+from fxarchive.document import content_section
 from fxarchive.notation import clipped, escaped
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ MOST_NAMES = 4
 
 
 @click.command(name="inspect", short_help="Say what an archive is.", epilog=output.EXIT_CODES)
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", type=output.FILE, metavar="FILE...", nargs=-1, required=True)
 @click.option("--full", is_flag=True, help="Read the whole graph however large it is, and list everything.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file, one a line.")
 def command(files: tuple[str, ...], full: bool, as_json: bool) -> int:
@@ -32,26 +33,23 @@ def command(files: tuple[str, ...], full: bool, as_json: bool) -> int:
 
     Only the header, the index and a small graph are read: no weights, and no torch.
     """
-    from fxarchive.errors import FxArchiveError
     from fxarchive.inspection import inspect
 
-    code = 0
-    for at, file in enumerate(files):
-        try:
-            info = inspect(file, full=True if full else None)
-        except FxArchiveError as error:
-            code = 1
-            output.complain(file, error)
-            if as_json:
-                output.json_error(file, error)
-            continue
+    written = 0
+
+    def look(file: str) -> bool:
+        nonlocal written
+        info = inspect(file, full=True if full else None)
         if as_json:
             output.json_line({**info.to_dict(), "error": None, "error_kind": None})
-        else:
-            if at:
-                output.line()
-            _write(info, None if full else MOST_ROWS)
-    return code
+            return True
+        if written:
+            output.line()
+        written += 1
+        _write(info, None if full else MOST_ROWS)
+        return True
+
+    return output.each_file(files, as_json, look)
 
 
 def _write(info: ArchiveInfo, most: int | None) -> None:
@@ -163,7 +161,8 @@ def _counts(info: ArchiveInfo) -> str:
 
 
 def _sections(info: ArchiveInfo) -> str:
-    graph = [section for section in info.sections if section.name == "document"]
+    content = content_section(info.schema)
+    graph = [section for section in info.sections if section.name == content]
     artefacts = [section for section in info.sections if section.name.startswith("artefacts/")]
     weights = [section for section in info.sections if section not in (*graph, *artefacts)]
     parts = []

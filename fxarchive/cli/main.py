@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -15,6 +16,9 @@ from fxarchive.cli.output import EXIT_CODES
 
 VERBS = ("inspect", "show", "verify", "diff", "adopt", "upgrade", "downgrade", "migrations", "compat")
 """Each is a module of this package with a `click.Command` called ``command``."""
+
+COMPLETION = "_FXARCHIVE_COMPLETE"
+"""The variable through which a shell asks for completions, as click names it."""
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 """Exit codes that a shell gives for the signals SIGINT and SIGPIPE."""
@@ -31,6 +35,21 @@ class Verbs(click.Group):
             return None
         found: click.Command = import_module(f"fxarchive.cli.{cmd_name}").command
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in VERBS and not ctx.resilient_parsing:
+            raise click.UsageError(_not_a_verb(args[0]), ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _not_a_verb(word: str) -> str:
+    """Return what is wrong with the first word of a call, and what was probably meant."""
+    if "://" in word or os.path.exists(word):
+        return f"{word} is a file, and a command comes first: fxarchive inspect {word}"
+    close = get_close_matches(word, VERBS, n=1, cutoff=0.5)
+    return f"there is no command {word!r}" + (f"; did you mean {close[0]}?" if close else "")
 
 
 @click.command(
@@ -49,6 +68,11 @@ def command() -> None:
 
 def run(args: Sequence[str]) -> int:
     """Run the command and return its exit code."""
+    asked = os.environ.get(COMPLETION)
+    if asked:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(command, {}, "fxarchive", COMPLETION, asked)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may not have every letter
     try:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
@@ -16,6 +16,9 @@ from fxarchive.errors import FxArchiveError, StoreError
 from fxarchive.notation import escaped
 
 EXIT_CODES = "Exit codes: 0 all good, 1 a file is bad or cannot be read, 2 wrong usage."
+
+FILE = click.Path(readable=False)
+"""A path or a URL, which only the shell's completion looks at: what cannot be read is said by whoever reads it."""
 
 LABEL_WIDTH = 12
 """Columns of the labels in front of facts, the space after them included."""
@@ -107,6 +110,30 @@ def complain_of(path: str, message: str) -> None:
     """Write what is wrong with a file, in one line, to stderr."""
     sys.stdout.flush()
     sys.stderr.write(f"fxarchive: {escaped(path)}: {message}\n")
+
+
+def each_file(files: Iterable[str], as_json: bool, act: Callable[[str], bool]) -> int:
+    """Do something with each file, and say which cannot be read; the others are still done.
+
+    Args:
+        files: paths and URLs.
+        as_json: whether what is wrong is also an object on stdout.
+        act: does it, and returns whether all is well with the file.
+
+    Returns:
+        The exit code.
+    """
+    code = 0
+    for file in files:
+        try:
+            good = act(file)
+        except FxArchiveError as error:
+            good = False
+            complain(file, error)
+            if as_json:
+                json_error(file, error)
+        code = code if good else 1
+    return code
 
 
 def json_line(value: Any) -> None:

@@ -10,7 +10,7 @@ from fxarchive.cli import output
 
 
 @click.command(name="show", short_help="Print its graphs, a line a node.", epilog=output.EXIT_CODES)
-@click.argument("file", metavar="FILE")
+@click.argument("file", type=output.FILE, metavar="FILE")
 @click.option(
     "--graph", "number", type=click.IntRange(min=0), metavar="N", help="Only graph N; the first is 0."
 )

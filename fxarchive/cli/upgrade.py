@@ -10,10 +10,16 @@ from fxarchive.cli import output
 @click.command(
     name="upgrade", short_help="Bring archives of older schemas up to date.", epilog=output.EXIT_CODES
 )
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", type=output.FILE, metavar="PATH...", nargs=-1, required=True)
 @click.option("--check", is_flag=True, help="Only say which are old; exit code 1 if any is.")
 @click.option("--dry-run", is_flag=True, help="Migrate in memory, say what would be done, write nothing.")
-@click.option("--output", "folder", metavar="DIR", help="Write results there and leave the archives alone.")
+@click.option(
+    "--output",
+    "folder",
+    type=output.FILE,
+    metavar="DIR",
+    help="Write results there and leave the archives alone.",
+)
 @click.option("--backup", is_flag=True, help="Keep each archive that is replaced, as NAME.schema-N.")
 @click.option("--to", type=int, metavar="N", help="The schema to bring them to, if not the current one.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="How many processes.")

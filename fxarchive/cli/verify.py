@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command(
     name="verify", short_help="Check its bytes, its format, and its results.", epilog=output.EXIT_CODES
 )
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", type=output.FILE, metavar="FILE...", nargs=-1, required=True)
 @click.option(
     "--run", is_flag=True, help="Load it too, replay its stored inputs, compare the outputs bit for bit."
 )

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fxarchive.codec import installed  # noqa: F401 (says what to install, before the others need it)
+
+# isort: split
 from fxarchive.codec.decoder import Decoder, Sections
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.extensions import check_registered

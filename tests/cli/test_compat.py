@@ -37,9 +37,9 @@ def test_every_release(call: Call, cholesky: Path) -> None:
     newest = releases.releases()[-1]
     assert out.splitlines() == [
         str(cholesky),
-        "  2.7 to 2.13 opens",
-        f"  2.14 to {newest}opens, 1 call rewritten",
-        "              cholesky -> torch._C._linalg.linalg_cholesky: torch 2.14 removed it; "
+        "  torch 2.7 to 2.13   opens",
+        f"  torch 2.14 to {newest}  opens, 1 call rewritten",
+        "                      cholesky -> torch._C._linalg.linalg_cholesky: torch 2.14 removed it; "
         "torch.linalg.cholesky gives the same",
     ]
 

@@ -59,6 +59,69 @@ def test_wrong_usage_is_2(call: Call, args: list[str]) -> None:
     assert "Usage:" in err
 
 
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("inspcet", "there is no command 'inspcet'; did you mean inspect?"),
+        ("explode", "there is no command 'explode'"),
+        (
+            "memory://x.fxa",
+            "memory://x.fxa is a file, and a command comes first: fxarchive inspect memory://x.fxa",
+        ),
+    ],
+)
+def test_a_word_that_is_no_verb_is_answered_with_what_was_meant(call: Call, word: str, says: str) -> None:
+    code, _, err = call(word)
+    assert code == 2
+    assert err.splitlines()[-1] == f"Error: {says}"
+
+
+def test_a_file_without_a_verb(call: Call, good: Path) -> None:
+    code, _, err = call(good)
+    assert (code, err.splitlines()[-1].endswith(f"fxarchive inspect {good}")) == (2, True)
+
+
+def test_the_package_is_the_command(good: Path) -> None:
+    command = [sys.executable, "-m", "fxarchive", "verify", str(good)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{good}: good")
+
+
+def completions(words: str, at: int) -> list[list[str]]:
+    environment = {
+        **os.environ, "_FXARCHIVE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(at)
+    }  # fmt: skip
+    done = subprocess.run(PROGRAM, capture_output=True, text=True, check=True, env=environment)
+    return [line.split(",") for line in done.stdout.splitlines()]
+
+
+def test_a_shell_completes_verbs_and_files() -> None:
+    assert completions("fxarchive in", 1) == [["plain", "inspect"]]
+    assert completions("fxarchive inspect mo", 2) == [["file", "mo"]]
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from fxarchive.cli.main import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "args", [["verify", "--run"], ["compat", "--torch", "running"]], ids=lambda args: args[0]
+)
+def test_without_torch_what_needs_it_is_one_line(good: Path, args: list[str]) -> None:
+    command = [sys.executable, "-c", WITHOUT_TORCH, *args, str(good)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"fxarchive: {good}: Saving and loading need torch 2.7 or later, and torch is not installed; "
+        "run pip install 'torch>=2.7'.\n"
+    )
+
+
 @pytest.mark.parametrize("verb", ["inspect", "show", "verify"])
 @pytest.mark.parametrize(
     ("name", "says"),

@@ -64,7 +64,7 @@ def test_a_replay_without_examples(call: Call, tmp_path: Path) -> None:
     api.save(torch.fx.symbolic_trace(torch.nn.ReLU()), path)
     code, out, err = call("verify", "--run", path)
     assert (code, out) == (1, "")
-    assert "it has no example inputs" in err
+    assert "The replay of the example inputs failed: the archive has none" in err
 
 
 def test_names_are_trusted_one_by_one(call: Call, good: Path) -> None:

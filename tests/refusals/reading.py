@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import os
 import pickle
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -453,6 +455,18 @@ def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 # arguments
 
+
+def torch_case(name: str, found: str | None) -> None:
+    @case(name)
+    def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+        there = None if found is None else SimpleNamespace(__version__=found)
+        monkeypatch.setitem(sys.modules, "torch", there)
+        monkeypatch.delitem(sys.modules, "fxarchive.codec.installed", raising=False)
+        return lambda: importlib.import_module("fxarchive.codec.installed"), {"found": found}
+
+
+torch_case("torch-missing", None)
+torch_case("torch-too-old", "2.6.0+cu124")
 case("weights-argument", save(lambda: [1], weights="none"))
 case("on-unsupported-argument", save(lambda: [1], on_unsupported="ignore"))
 case("verify-argument", loads(GOOD, verify="some"))
