@@ -66,7 +66,7 @@ outputs
 upgrading
 batch
 adoption
-codec.filters codec.installed
+codec.filters codec.installed codec.deferral
 codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
 codec.record_rules codec.standard codec.artefacts

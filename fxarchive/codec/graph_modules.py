@@ -1,28 +1,18 @@
-"""GraphModules: what fx keeps around a graph, and code that is generated when it is first asked for.
-
-torch generates and executes Python source whenever a GraphModule is made. A loaded one does neither: its own
-class (torch gives every GraphModule one) first holds stand-ins for everything that the generated code would
-have set, and the first use of any of them calls `recompile`. Whoever edits the graph first and then
-recompiles pays for one generation.
-"""
+"""GraphModules: what fx keeps around a graph. Their code is generated when it is first used; see `deferral`."""
 
 from __future__ import annotations
 
 import copy
-import threading
-import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import torch
 from torch.fx import Graph, GraphModule
 from torch.fx._lazy_graph_module import _LazyGraphModule
 from torch.fx.graph import _PyTreeCodeGen
 
 from fxarchive.codec.decoder import Decoder
+from fxarchive.codec.deferral import defer, pending, reference
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.graphs import decode_graph, decode_tracer, encode_graph, encode_tracer
 from fxarchive.codec.unlifted import base_class, is_unlifted_class
@@ -39,44 +29,6 @@ _CALLED = ("_checkpoint_context_fn", "_dynamo_bypassing_wrapper_fn")
 
 _SPECS = ("_in_spec", "_out_spec")
 _CLASS_NAME = "GraphModule"
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the running torch gives a GraphModule; releases differ in it."""
-
-    generated: frozenset[str]
-    """Attributes that `recompile` sets."""
-    initial: dict[str, Any]
-    """Attributes that the constructor sets besides those, with their first values."""
-    class_names: frozenset[str]
-    """Names in the class that each GraphModule has of its own."""
-    call: Any
-    """The ``__call__`` that `recompile` puts into that class."""
-
-
-@cache
-def reference() -> Reference:
-    """Return what a GraphModule with an empty graph holds, made once a process."""
-    module = GraphModule(torch.nn.Module(), Graph())
-    bare = GraphModule.__new__(GraphModule)
-    torch.nn.Module.__init__(bare)
-    held = vars(bare)
-    held["_graph"] = Graph(owning_module=bare)
-    before = set(held)
-    bare.recompile()
-    generated = frozenset(held) - before
-    initial = {name: value for name, value in vars(module).items() if name not in held}
-    own = vars(type(module))
-    return Reference(generated, initial, frozenset(own), own["__call__"])
-
-
-@cache
-def kept_names() -> frozenset[str]:
-    """Return every name under which torch itself keeps something in a GraphModule or in its own class."""
-    known = reference()
-    names = {"_graph", "_prologue_start", *known.generated, *known.initial, *known.class_names}
-    return frozenset(names - {"shape_env"})  # a ShapeEnv is kept as an attribute is
 
 
 # encoding
@@ -218,7 +170,7 @@ def _added_to_the_class(module: GraphModule) -> list[Problem]:
     known = reference()
     own = vars(type(module))
     forward, call, wrapped = own.get("forward"), own.get("__call__"), own.get("_wrapped_call")
-    pending = forward.deferral.placed if isinstance(forward, _StandIn) else {}
+    waiting = pending(forward)
     problems = [
         Problem(
             f".__class__.{name}",
@@ -226,12 +178,12 @@ def _added_to_the_class(module: GraphModule) -> list[Problem]:
         )
         for name in sorted(own)
         if name not in known.class_names
-        and own[name] is not pending.get(name)
+        and own[name] is not waiting.get(name)
         and not (
             name.startswith("__annot") and not own[name]
         )  # reading a class's annotations puts them there
     ]
-    if pending or forward in (None, _LazyGraphModule._lazy_forward):
+    if waiting or forward in (None, _LazyGraphModule._lazy_forward):
         return problems
     # Generated functions run with globals of their own, which have no module name.
     if "__name__" in getattr(forward, "__globals__", {"__name__": ""}):
@@ -293,114 +245,6 @@ def fill_graph_module(dec: Decoder, module: GraphModule, where: str, record: dic
         module.recompile()  # of this class it generates nothing
     else:
         defer(module)
-
-
-# code that is generated later
-
-
-def defer(module: GraphModule) -> None:
-    """Make ``module`` generate its code when that is first used, as if it had been recompiled now.
-
-    Reading ``forward`` of the module or of its class, ``code`` and all that comes from generated code,
-    calling the module and pickling it generate; `recompile` does what it always does. The code then comes
-    from the graph as it stands at that moment. The first use may come from several threads at once.
-    """
-    _Deferral(module).begin()
-
-
-class _Deferral:
-    """One GraphModule whose code is still to be generated.
-
-    It lives in the module's own class and refers to the module weakly, since neither copies nor pickles of
-    the module may hold it, and since `symbolic_trace` reads ``forward`` from the class.
-    """
-
-    def __init__(self, module: GraphModule) -> None:
-        self._module = weakref.ref(module)
-        self._lock = threading.RLock()
-        # torch.compile reads _call_impl of the class before it looks into the module.
-        names = sorted({"forward", "_call_impl", "_wrapped_call", *reference().generated} - {"_code"})
-        self.placed: dict[str, Any] = {name: _StandIn(self, name) for name in names}
-        self.placed["_code"] = _CodeStandIn(self, "_code")
-        for name in ("__call__", "__reduce__", "__reduce_package__", "__getstate__"):
-            self.placed[name] = _generate_first(self, name)
-
-    def begin(self) -> None:
-        cls = type(self._module())
-        for name, stand_in in self.placed.items():
-            setattr(cls, name, stand_in)
-
-    def generate(self) -> None:
-        """Generate the code, unless that was done; return when it is done."""
-        module = self._module()
-        if module is None:
-            raise AttributeError("the GraphModule of this class no longer exists")
-        with self._lock:
-            own = vars(type(module))
-            if not any(own.get(name) is stand_in for name, stand_in in self.placed.items()):
-                return
-            # What somebody else has put there since stays there, as it would after an early recompile.
-            replaced = {
-                name: own[name]
-                for name in ("forward", "__call__")
-                if name in own and not self._is_placed(own, name)
-            }
-            try:
-                module.recompile()
-            except AttributeError as error:
-                # From a descriptor it would read as "no attribute 'forward'".
-                raise RuntimeError(f"no code can be generated from the graph: {error}") from error
-            self.end(module)
-            for name, value in replaced.items():
-                setattr(type(module), name, value)
-            if self._is_placed(vars(type(module)), "forward"):
-                raise RuntimeError("recompile() of this GraphModule generates no forward()")
-
-    def end(self, module: GraphModule) -> None:
-        """Take the stand-ins out of the class, except ``forward``, which stays until it is overwritten."""
-        cls = type(module)
-        for name in self.placed:
-            if name != "forward" and self._is_placed(vars(cls), name):
-                with suppress(AttributeError):  # another thread was faster
-                    delattr(cls, name)
-
-    def _is_placed(self, own: Any, name: str) -> bool:
-        return own.get(name) is self.placed[name]
-
-
-class _StandIn:
-    """Stands in a class for an attribute that generated code sets on the instance or on the class."""
-
-    __slots__ = ("deferral", "name")
-
-    def __init__(self, deferral: _Deferral, name: str) -> None:
-        self.deferral = deferral
-        self.name = name
-
-    def __get__(self, module: GraphModule | None, cls: type) -> Any:
-        self.deferral.generate()
-        return getattr(cls if module is None else module, self.name)
-
-
-class _CodeStandIn(_StandIn):
-    """Also notices that ``_code`` is set: so every recompilation begins to store what it generated."""
-
-    __slots__ = ()
-
-    def __set__(self, module: GraphModule, value: Any) -> None:
-        vars(module)[self.name] = value
-        self.deferral.end(module)
-
-
-def _generate_first(deferral: _Deferral, name: str) -> Any:
-    def method(self: GraphModule, *args: Any, **kwargs: Any) -> Any:
-        deferral.generate()
-        return getattr(type(self), name)(self, *args, **kwargs)
-
-    method.__name__ = name
-    if name == "__call__":
-        method.__annotations__ = reference().call.__annotations__  # inspect.signature(module) shows them
-    return method
 
 
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {_Function: _encode_function}

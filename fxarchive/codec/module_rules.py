@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch.fx import GraphModule
 
+from fxarchive.codec.deferral import kept_names
 from fxarchive.codec.encoder import Refused
-from fxarchive.codec.graph_modules import kept_names, refuse_subclass
+from fxarchive.codec.graph_modules import refuse_subclass
 from fxarchive.errors import Problem
 
 _STATE_METHODS = (
