@@ -20,7 +20,7 @@ from fxarchive.audit import audit
 from fxarchive.collection import collection_paused
 from fxarchive.container import Archive, Header, NewSection, Writer
 from fxarchive.document import DOCUMENT, FEATURES, MIN_READER, SCHEMA
-from fxarchive.errors import OldSchemaWarning, Problem
+from fxarchive.errors import ForbiddenName, InvalidDocument, OldSchemaWarning, Problem, UnsupportedValue
 from fxarchive.limits import DEFAULT_LIMITS, KIB, Limits
 from fxarchive.reading import read_current
 from fxarchive.summary import summarise
@@ -140,7 +140,7 @@ def write_encoded(
     from fxarchive.codec import arguments
     from fxarchive.codec.storages import chunks
 
-    audit(encoded.document, trust=None, features=encoded.features)
+    _check_readable(encoded)
     payload = wire.dumps(packing.pack(encoded.document))
     summary = summarise(encoded.document)
     if encoded.dropped:
@@ -165,6 +165,17 @@ def write_encoded(
     with store.write_atomic(path) as stream:
         written = container.write(stream, header, sections())
     return SaveReport(written.identity, written.size, encoded.dropped, tuple(summary.get("trust", ())))
+
+
+def _check_readable(encoded: Encoded) -> None:
+    """Refuse what no reader would take, such as a name that must not reach generated source."""
+    try:
+        audit(encoded.document, trust=None, features=encoded.features)
+    except ForbiddenName as error:
+        why = f"the name {error.name[:80]!r} must not reach generated source; choose a plain one"
+        raise UnsupportedValue([Problem(error.where.rstrip(","), why)]) from None
+    except InvalidDocument as error:
+        raise UnsupportedValue([Problem(error.where, error.reason)]) from None
 
 
 def load(

@@ -8,7 +8,7 @@ hold the escape sequences of a terminal. What does not fit the schema at all is 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fxarchive.document import Value
@@ -103,9 +103,9 @@ class Notation:
         self._depth = 0
         self._operands: Iterator[str] = iter(())
 
-    def written(self, value: Value) -> str:
-        """Return ``value`` as text."""
-        self._start(iter(()))
+    def written(self, value: Value, operands: Iterable[str] = ()) -> str:
+        """Return ``value`` as text; ``operands`` are the names that stand in its holes, in order."""
+        self._start(iter(operands))
         return self._any(value)
 
     def arguments(self, pattern: Any, operands: Iterator[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from fxarchive.document import Value
@@ -69,7 +70,7 @@ def ports(document: Any) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     args, kwargs, results = _examples(document)
     inputs: list[Port] = []
     placeholders = [number for number, op in enumerate(graph["ops"]) if op == OP_NUMBERS["placeholder"]]
-    returned = list(_returned(graph, names))
+    returned = list(reader.returned(graph, names))
     program = root_program(document)
     if program is not None:
         taken, given = kinds(document, program)
@@ -78,11 +79,11 @@ def ports(document: Any) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     for at, number in enumerate(placeholders):
         name = names[number]
         example = args[at] if at < len(args) else kwargs.get(name)
-        inputs.append(reader.port(name, number, example, _default(graph, number)))
+        inputs.append(reader.port(name, number, example, reader.default(graph, number)))
     outputs: list[Port] = []
-    for at, (name, operand, constant) in enumerate(returned):
+    for at, (name, operand, constant, written) in enumerate(returned):
         example = results[at] if at < len(results) else constant
-        outputs.append(reader.port(name, operand, example, []))
+        outputs.append(reader.port(name, operand, example, written))
     return tuple(inputs), tuple(outputs)
 
 
@@ -94,14 +95,14 @@ class _Ports:
         self._columns = columns
         self._notation = Notation(document)
 
-    def port(self, name: str, number: int | None, otherwise: Value, default: list[Value]) -> Port:
+    def port(self, name: str, number: int | None, example: Value, written: str) -> Port:
         """Return a port.
 
         Args:
             name: of the node.
-            number: of the node; None for a constant.
-            otherwise: what is described where no metadata says what the node's value is; a constant itself.
-            default: the default of an input, in a list; empty where it has none.
+            number: of the node; None for a value that is written out.
+            example: what is described where no metadata says what the node's value is; None if there is none.
+            written: what is shown where nothing else is known.
         """
         value = None
         if number is not None:
@@ -109,54 +110,54 @@ class _Ports:
                 (found for column in self._columns if (found := column.of(number)) is not None), None
             )
         if value is None:
-            value = otherwise
+            value = example
         facts = None if value is None else tensor_facts(self._document, value)
         if facts is not None:
             return Port(escaped(name), tensor_text(facts), facts.dtype, facts.shape, facts.device)
-        text = ""
-        if value is not None or number is None:
-            text = self._notation.written(value)
-        elif default:
-            text = f"{self._notation.written(default[0])} by default"
+        text = written if value is None else self._notation.written(value)
         return Port(escaped(name), clipped(text, MOST_TEXT))
 
+    def default(self, graph: Any, number: int) -> str:
+        """Return the default value of a placeholder as text, or ""."""
+        args, _ = graph["patterns"][graph["pattern"][number]]
+        return f"{self._notation.written(args[0])} by default" if args else ""
 
-def _default(graph: Any, number: int) -> list[Value]:
-    """Return the default value of a placeholder in a list, or an empty list."""
-    args, _ = graph["patterns"][graph["pattern"][number]]
-    return list(args[:1])
+    def returned(self, graph: Any, names: list[str]) -> Iterator[tuple[str, int | None, Value, str]]:
+        """Yield (name, node number, None, "") or ("", None, constant, text) of each value that the graph returns.
+
+        A value that holds nodes where they are no outputs of their own (a slice) has a text and no constant.
+        """
+        number = graph["ops"].rfind(bytes([OP_NUMBERS["output"]]))
+        if number < 0:
+            return
+        counts = [holes(args) + holes(kwargs[1::2]) for args, kwargs in graph["patterns"]]
+        after = sum([counts[row] for row in graph["pattern"][number + 1 :]])
+        end = len(graph["operands"]) - after
+        args, _ = entry(graph, "patterns", graph["pattern"][number])
+        operands = iter(operands_of(graph, number, end - counts[graph["pattern"][number]], end))
+        for value, is_key in _leaves(args):
+            if value == ["hole"] and not is_key:
+                operand = next(operands)
+                yield names[operand], operand, None, ""
+                continue
+            inside = [names[operand] for operand in islice(operands, holes([value]))]
+            if not is_key:
+                yield "", None, None if inside else value, self._notation.written(value, inside)
 
 
-def _returned(graph: Any, names: list[str]) -> Iterator[tuple[str, int | None, Value]]:
-    """Yield (name, node number, None) or ("", None, constant) of each value that the output node returns."""
-    number = graph["ops"].rfind(bytes([OP_NUMBERS["output"]]))
-    if number < 0:
-        return
-    counts = [holes(args) + holes(kwargs[1::2]) for args, kwargs in graph["patterns"]]
-    after = sum([counts[row] for row in graph["pattern"][number + 1 :]])
-    end = len(graph["operands"]) - after
-    args, _ = entry(graph, "patterns", graph["pattern"][number])
-    operands = iter(operands_of(graph, number, end - counts[graph["pattern"][number]], end))
-    for value in _leaves(args):
-        if value == ["hole"]:
-            operand = next(operands)
-            yield names[operand], operand, None
-        else:
-            yield "", None, value
-
-
-def _leaves(values: list[Value]) -> Iterator[Value]:
-    """Yield the values in ``values`` that hold no other, in order; of mappings, their values only."""
-    stack = list(reversed(values))
+def _leaves(values: list[Value]) -> Iterator[tuple[Value, bool]]:
+    """Yield the values in ``values`` that hold no other, and the keys of mappings, in order; whether it is a key."""
+    stack = [(value, False) for value in reversed(values)]
     while stack:
-        value = stack.pop()
-        tag = value[0] if type(value) is list else None
+        value, is_key = stack.pop()
+        tag = value[0] if type(value) is list and not is_key else None
         if tag in ("tuple", "list", "ilist", "size", "named"):
-            stack.extend(reversed(parts(value)))
+            stack.extend([(part, False) for part in reversed(parts(value))])
         elif tag in ("dict", "idict", "ordered"):
-            stack.extend(reversed(parts(value)[1::2]))
+            flat = parts(value)
+            stack.extend([(flat[at], at % 2 == 0) for at in reversed(range(len(flat)))])
         else:
-            yield value
+            yield value, is_key
 
 
 def _examples(document: Any) -> tuple[list[Value], dict[Any, Value], list[Value]]:
@@ -166,4 +167,8 @@ def _examples(document: Any) -> tuple[list[Value], dict[Any, Value], list[Value]
         return [], {}, []
     args, kwargs, results = [resolved(document, part) for part in examples[1]]
     flat = kwargs[1]
-    return args[1], dict(zip(flat[::2], flat[1::2], strict=True)), list(_leaves([results]))
+    return (
+        args[1],
+        dict(zip(flat[::2], flat[1::2], strict=True)),
+        [value for value, is_key in _leaves([results]) if not is_key],
+    )

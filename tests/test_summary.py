@@ -63,6 +63,17 @@ def test_inputs_and_outputs_come_from_metadata() -> None:
     )
 
 
+def test_a_returned_value_that_holds_nodes_is_shown_with_their_names() -> None:
+    held = ["tuple", [["slice", [None, HOLE, 1]], ["dict", [["tuple", [HOLE]], HOLE]], None]]
+    calls = [[[], []], [[], []], [[held], []]]
+    document = empty_document()
+    document["texts"] = ["x", "y", "output"]
+    document["graphs"] = [graph("x y output", [0, 0, 5], [0, 1, 2], calls, [2, 2, 1])]
+    assert [(port.name, port.text) for port in describe(document).outputs] == [
+        ("", "slice(None, x, 1)"), ("y", ""), ("", "None")
+    ]  # fmt: skip
+
+
 def test_inputs_and_outputs_come_from_examples_where_there_is_no_metadata() -> None:
     document = small()
     document["graphs"][0].update(layouts=[[]], layout=[0] * 7, keys=[], columns=[])

@@ -21,7 +21,7 @@ from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fast.nodes import node_builder
 from fxarchive.codec.operators import decode_target, encode_target, name_of, resolve_name
 from fxarchive.document import OPS, Value
-from fxarchive.errors import InvalidDocument
+from fxarchive.errors import InvalidDocument, Problem
 from fxarchive.qualname import QualifiedName
 
 _UNLOADED_TRACER = "_unloaded_tracer"
@@ -126,6 +126,9 @@ def _fill_targets(enc: Encoder, nodes: list[Node], record: dict[str, Any], probl
         if node.op != "call_function":
             targets.append(enc.text(target))
             continue
+        if target is getattr and not (len(node.args) > 1 and type(node.args[1]) is str):
+            why = "getattr of a name that the graph computes cannot be kept; write the name into the graph"
+            problems.append(Problem(f".{node.name}", why))
         row = rows.get(id(target))
         if row is None:
             try:

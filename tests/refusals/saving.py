@@ -78,6 +78,18 @@ def calling_compiled_code() -> fx.GraphModule:
     return fx.GraphModule(nn.Module(), made)
 
 
+def reading_a_computed_attribute() -> fx.Graph:
+    made = fx.Graph()
+    made.call_function(getattr, (made.placeholder("x"), made.placeholder("name")))
+    return made
+
+
+def calling_an_odd_method() -> fx.Graph:
+    made = fx.Graph()
+    made.call_method("a b", (made.placeholder("x"),))
+    return made
+
+
 class OwnGraphModule(fx.GraphModule):
     def more(self) -> None:
         pass
@@ -225,6 +237,8 @@ unsupported("factory", lambda: [defaultdict(lambda: 1)], "[0]")
 unsupported("flags", lambda: [Colour.RED | Colour.BLUE], "[0]")
 unsupported("weak-reference", lambda: [weakref.ref(deep)], "[0]")
 unsupported("annotation", lambda: [typing.TypeVar("T")], "[0]")
+unsupported("computed-attribute", reading_a_computed_attribute, "getattr_1")
+unsupported("name-to-save", calling_an_odd_method, "graph 0, a method call", name="'a b'")
 unsupported(
     "tensor-subclass",
     lambda: [torch.Tensor._make_wrapper_subclass(OwnTensor, (2,))],  # type: ignore[attr-defined]
