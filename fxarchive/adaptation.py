@@ -6,7 +6,7 @@ release) come to the same result.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from fxarchive.errors import Problem
 from fxarchive.migrations.operators import methods, remedy, upgraders
 from fxarchive.migrations.operators.calls import Call, Kind, Operand, Unportable
 from fxarchive.schemas import parse
+from fxarchive.tables import lists_in
 
 CALL_FUNCTION, CALL_METHOD = OPS.index("call_function"), OPS.index("call_method")
 
@@ -33,6 +34,9 @@ class Torch(Protocol):
 
     def has(self, kind: Kind, name: str) -> bool:
         """Whether it has the operator packet, function, higher-order operator or tensor method, or cannot tell."""
+
+    def has_value(self, name: str) -> bool:
+        """Whether it has a value that some release has: a constant, a function of expressions (`demands`)."""
 
     def remedy(self, record: list[Any]) -> str:
         """Return what to do about a row of `targets` that it lacks."""
@@ -302,19 +306,8 @@ def releases_with(operator: str) -> str | None:
 def _mentioned(document: Document, rows: Collection[int]) -> set[int]:
     """Return which of the rows of `targets` stand somewhere as a value."""
     found: set[int] = set()
-    for value in _lists(document):
+    for value in lists_in(document):
         if value[0] == "target" and len(value) == 2:
             payloads = value[1] if type(value[1]) is list else [value[1]]
             found.update([row for row in payloads if type(row) is int and row in rows])
     return found
-
-
-def _lists(value: Any) -> Iterator[list[Any]]:
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if type(item) is dict:
-            stack.extend(item.values())
-        elif type(item) is list and item:
-            yield item
-            stack.extend([part for part in item if type(part) in (list, dict)])

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from fxarchive import container, releases, store
 from fxarchive.adaptation import Change, Torch, adapt, releases_with
 from fxarchive.audit import audit
+from fxarchive.demands import demands
 from fxarchive.document import FEATURES, SCHEMA, Document
 from fxarchive.errors import Problem
 from fxarchive.limits import DEFAULT_LIMITS, Limits
 from fxarchive.migrations.operators.calls import Kind
-from fxarchive.reading import read_document
+from fxarchive.reading import read_current
 from fxarchive.summary import OPERATORS
+from fxarchive.trust import aliases
 
 RUNNING = "running"
 """In place of a release: the torch that is installed."""
@@ -67,7 +69,13 @@ class ReleasedTorch:
         if kind == "packet":
             return is_foreign(name) or releases.has_operator(name, self.release)
         full = {"higher_order": f"torch.ops.higher_order.{name}", "method": f"torch.Tensor.{name}"}
-        return releases.has_function(full.get(kind, name), self.release) is not False
+        moved = aliases().get(name, ()) if kind == "function" else ()
+        names = (full.get(kind, name), *moved)
+        return any([releases.has_function(each, self.release) is not False for each in names])
+
+    def has_value(self, name: str) -> bool:
+        """Whether the release has a value of that dotted name."""
+        return releases.has_function(name, self.release) is not False
 
     def remedy(self, record: list[Any]) -> str:
         """Return what to do about a row of `targets` that the release lacks."""
@@ -159,17 +167,27 @@ def compatibility(document: Document, release: str) -> Compatibility:
 def judge(document: Document, torch: Torch) -> Compatibility:
     """Return what ``torch`` makes of a document."""
     adapted = adapt(document, torch)
+    missing = (*adapted.missing, *_values_missing(document, torch))
     foreign = sorted({
         record[1] for record in document["targets"] if record[0] in OPERATORS and is_foreign(record[1])
     })  # fmt: skip
     return Compatibility(
         torch.release,
-        not adapted.missing and not adapted.incompatible,
+        not missing and not adapted.incompatible,
         adapted.changes,
-        adapted.missing,
+        missing,
         adapted.incompatible,
         tuple(foreign),
     )
+
+
+def _values_missing(document: Document, torch: Torch) -> Iterator[Problem]:
+    """Yield the values that only other releases have."""
+    for name in demands(document):
+        known = releases.span_of(name)
+        if known is not None and not torch.has_value(name):
+            why = f"torch {torch.release} has no such value; load with a release that has it"
+            yield Problem(name, f"{why} (torch {known[0]} to {known[1]})")
 
 
 def read(path: str | os.PathLike[str] | BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Document:
@@ -180,6 +198,7 @@ def read(path: str | os.PathLike[str] | BinaryIO, limits: Limits = DEFAULT_LIMIT
     """
     with store.open_read(path) as file:
         archive = container.open_archive(file, schema=SCHEMA, features=FEATURES, limits=limits)
-        document = read_document(archive, limits)
-        audit(document, trust=None, features=archive.header.features)
+        content = read_current(archive, limits)
+        audit(content.document, trust=None, features=content.features)
+        document: Document = content.document
     return document

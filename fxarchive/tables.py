@@ -320,3 +320,19 @@ def root_kind(document: Any) -> str:
     else:
         name = _ROOTS.get(value[0], str(value[0]))
     return name.rpartition(".")[2][:100].encode("ascii", "replace").decode()
+
+
+def lists_in(value: Any) -> Iterator[list[Any]]:
+    """Yield every list in a plain value that is not empty, however deep.
+
+    >>> list(lists_in({"a": [1, [2], []]}))
+    [[1, [2], []], [2]]
+    """
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if type(item) is dict:
+            stack.extend(item.values())
+        elif type(item) is list and item:
+            yield item
+            stack.extend([part for part in item if type(part) in (list, dict)])

@@ -24,7 +24,7 @@ from fxarchive.migrations.content import Content
 from fxarchive.migrations.graph_pickler import recognition
 from fxarchive.migrations.graph_pickler.dill import read_stream
 
-from .corpus import adopted, files, numbers
+from .corpus import adopted, checking, files, numbers
 from .corpus.files import Case
 
 CASES = [case for case in files.cases() if case.schema == adopted.SCHEMA]
@@ -32,11 +32,7 @@ SINGLES = list(adopted.singles())
 RELEASES = ("2.7.0", "2.8.0", "2.9.0", "2.10.0", "2.11.0", "2.12.0", "2.13.0", "2.14.0", "2.15.0")
 ROOT = Path(__file__).resolve().parent.parent
 
-CUSTOM = torch.library.Library("fxarch", "FRAGMENT")
-"""The operator that the entries `custom_op` call."""
-if not hasattr(torch.ops.fxarch, "scaled_sin"):
-    CUSTOM.define("scaled_sin(Tensor x, float k) -> Tensor")
-    CUSTOM.impl("scaled_sin", lambda x, k: torch.sin(x) * k, "CompositeExplicitAutograd")
+checking.custom_operator()
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 

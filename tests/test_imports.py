@@ -27,7 +27,7 @@ packing.numbers
 packing.strings
 packing.names packing.rows
 wire store packing trust artefact
-source_names
+source_names demands
 program_audit
 audit
 streams.bounds streams.records

@@ -101,14 +101,38 @@ def _running_functions(table: Table) -> list[str]:
     import torch
     import torch._higher_order_ops  # registers the higher-order operators
 
-    from fxarchive.codec.resolve import look_up
+    from fxarchive.codec.resolve import imported, look_up
     from fxarchive.trust import names
 
-    candidates = table.keys() | {name for name in names("functions") if name.startswith("torch.")}
+    listed = names("functions") | names("classes") | names("modules")
+    listed = {name for name in listed if name.startswith("torch.")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = [name for name in candidates if look_up(name) is not None]
-    return found + [f"{HIGHER_ORDER}{name}" for name in torch._ops._higher_order_ops]
+        found = [name for name in listed if imported(name) is not None]
+        found += [name for name in table.keys() - listed if look_up(name) is not None]
+    found += [f"{HIGHER_ORDER}{name}" for name in torch._ops._higher_order_ops]
+    return found + _running_values()
+
+
+def _running_values() -> list[str]:
+    """The values of torch that documents name (`fxarchive.demands`)."""
+    from fxarchive import demands
+    from fxarchive.codec.signatures import KINDS, class_of
+    from fxarchive.codec.symbolic.functions import FUNCTIONS
+    from fxarchive.codec.values import CONSTANTS
+
+    constants = [name for held in CONSTANTS.values() for name in held]
+    functions = [
+        name
+        for name, signature in FUNCTIONS.items()
+        if getattr(signature.function, "__module__", "").startswith("torch.")
+    ]
+    kinds = [f"{name}.{kind}" for name in KINDS.values() for kind in class_of(name).__members__]
+    return [
+        *[f"{demands.CONSTANT}{name}" for name in constants],
+        *[f"{demands.FUNCTION}{name}" for name in functions],
+        *[f"{demands.KIND}{name}" for name in kinds],
+    ]
 
 
 def _write(path: Path, table: Table) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 
 def count_leaves(value: Any) -> int:
@@ -47,7 +48,9 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
         return [(f"[{at}]", held) for at, held in enumerate(value)]
     if isinstance(value, slice):
         return [(".start", value.start), (".stop", value.stop), (".step", value.step)]
-    return None
+    # other containers that are registered as such, whose own == may not work on tensors
+    held, spec = pytree.tree_flatten(value, is_leaf=lambda part: part is not value)
+    return None if spec.is_leaf() else [(f"[{at}]", part) for at, part in enumerate(held)]
 
 
 def _equal(expected: Any, found: Any) -> bool:

@@ -106,6 +106,10 @@ class RunningTorch:
             return False
         return True
 
+    def has_value(self, name: str) -> bool:
+        """Whether it has a value that some release has, by its dotted name."""
+        return resolve.look_up(name) is not None
+
     def remedy(self, record: list[Any]) -> str:
         """Return what to do about a row of `targets` that it lacks."""
         try:

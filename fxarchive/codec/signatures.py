@@ -35,7 +35,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
 """Class -> its fields, the same in every torch from 2.7 on."""
 
 _ARGUMENTS = tuple(name for name in FIELDS if name.endswith("Argument"))
-_KINDS = {"InputSpec": "InputKind", "OutputSpec": "OutputKind"}
+KINDS = {"InputSpec": "InputKind", "OutputSpec": "OutputKind"}
+"""Record -> the enum of its kinds."""
+
 _HOMES = ("torch.export.graph_signature", "torch.export.exported_program")
 
 
@@ -76,7 +78,7 @@ def encode_record(enc: Encoder, value: Any) -> Value:
 def _encode_fields(enc: Encoder, name: str, value: Any) -> list[Value]:
     fields = FIELDS[name]
     held = [getattr(value, field) for field in fields]
-    if name in _KINDS:
+    if name in KINDS:
         held[0] = held[0].name
     return enc.items(held, lambda i: f".{fields[i]}")
 
@@ -105,9 +107,9 @@ def _fill(dec: Decoder, made: Any, tagged: Value) -> None:
 
 
 def _kind(name: str, value: Any) -> Any:
-    kinds = class_of(_KINDS[name])
+    kinds = class_of(KINDS[name])
     if type(value) is not str or value not in kinds.__members__:
-        raise MissingOperator([Problem(f"{_KINDS[name]}.{value!r:.40}", newer_torch())])
+        raise MissingOperator([Problem(f"{KINDS[name]}.{value!r:.40}", newer_torch())])
     return kinds[value]
 
 

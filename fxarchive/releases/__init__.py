@@ -103,8 +103,22 @@ def namespaces() -> frozenset[str]:
     return frozenset(name.partition("::")[0] for name in _operators()) | REGISTRARS.keys()
 
 
+def span_of(name: str) -> tuple[str, str] | None:
+    """Return the first and the last release that has what a qualified name says; None if no table says.
+
+    >>> span_of("torch.float8_e8m0fnu"), span_of("mine.float8")
+    (('2.7', '2.15'), None)
+    """
+    span = _functions().get(name)
+    return None if span is None else (releases()[span[0]], releases()[span[1]])
+
+
 def has_function(name: str, release: str) -> bool | None:
-    """Whether a release has a function or higher-order operator of that qualified name; None if no table says.
+    """Whether a release has a function, class, constant or higher-order operator; None if no table says.
+
+    Args:
+        name: qualified, such as ``torch.relu``.
+        release: one of `releases`.
 
     Raises:
         ValueError: the tables do not know the release.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 
 from fxarchive.codec.outputs import count_leaves, differences
+
+from ..material import programs
 
 ONE = torch.tensor([1.0, 2.0])
 
@@ -33,6 +36,14 @@ ONE = torch.tensor([1.0, 2.0])
 def test_differences_are_named(expected: Any, found: Any, said: str | None) -> None:
     lines = list(differences(expected, found))
     assert lines == [] if said is None else lines[0].startswith(said)
+
+
+def test_registered_containers_are_looked_into() -> None:
+    """The == of a dataclass asks tensors for a truth value."""
+    pair, other = programs.Pair(ONE, ONE), programs.Pair(ONE, ONE + 0.5)
+    assert list(differences([pair], [copy.deepcopy(pair)])) == []
+    assert list(differences([pair], [other])) == ["output[0][1] differs in 2 of 2 elements"]
+    assert count_leaves([pair]) == 2
 
 
 def test_leaves_of_slices_count() -> None:

@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = complain(f"torch {torch.__version__} cannot make {entry.name}: {error}".splitlines()[0])
             continue
         write(entry, root, inputs, path)
+        check_places(entry, path)
         append(options.root, (path, path.with_suffix(".txt")))
         print(path)
     if options.freeze:
@@ -63,12 +64,16 @@ def write(entry: Entry, root: object, inputs: tuple[object, ...] | None, path: P
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"entry": entry.name, "machine": machine()}
     fxarchive.save(root, path, metadata=metadata, example_inputs=inputs, **entry.options)
-    document = document_of(path)
-    found = absolute(document)
+    path.with_suffix(".txt").write_text(seen(document_of(path)), encoding="utf-8")
+
+
+def check_places(entry: Entry, path: Path) -> None:
+    """Take away what was written if it names files of this machine, and stop."""
+    found = absolute(document_of(path))
     if found:
         path.unlink()
+        path.with_suffix(".txt").unlink()
         raise SystemExit(f"{entry.name} names files of this machine; see make_relative: {found[:3]}")
-    path.with_suffix(".txt").write_text(seen(document), encoding="utf-8")
 
 
 def machine() -> str:
