@@ -75,6 +75,7 @@ _UNPRINTABLE = frozenset(
     {
         "record",
         "standard",
+        "member",
         "artefact",
         "tracing_context",
         "shared",

@@ -146,7 +146,7 @@ VALUE_TAGS = frozenset(
         # where a node comes from; records of torch; registered values (a feature flag each)
         "node_source", "fact", "extension",
         # instances of classes, values of the standard library (a feature flag)
-        "record", "standard",
+        "record", "standard", "member",
         # compiled artefacts (a feature flag)
         "artefact",
         # tracing contexts (a feature flag)

@@ -197,8 +197,11 @@ class Notation:
     def _record(self, value: list[Any]) -> str:
         target, flat = entry(self.document, "records", value[1])
         name = "namespace" if target is None else target_name(self.document, target).rpartition(".")[2]
-        pairs = zip(flat[::2], flat[1::2], strict=True)
-        return f"{name}({', '.join([f'{escaped(key)}={self._any(held)}' for key, held in pairs])})"
+        held = [
+            self._any(part) if key is None else f"{escaped(key)}={self._any(part)}"
+            for key, part in zip(flat[::2], flat[1::2], strict=True)
+        ]
+        return f"{name}({', '.join(held)})"
 
     def _standard(self, value: list[Any]) -> str:
         held = ", ".join([self._any(part) for part in value[2]])
@@ -244,6 +247,7 @@ _WRITERS: dict[str, Callable[[Notation, list[Any]], str]] = {
     "named": Notation._named,
     "record": Notation._record,
     "standard": Notation._standard,
+    "member": lambda notation, value: f"{notation._target(value)}({notation._any(value[2])})",
     "annotation": Notation._annotation,
     "node_source": Notation._node_source,
     "fact": Notation._fact,

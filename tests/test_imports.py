@@ -44,6 +44,8 @@ migrations.graph_pickler.tuples migrations.graph_pickler.graphs migrations.graph
 migrations.graph_pickler.expressions migrations.graph_pickler.tracing_contexts
 migrations.graph_pickler.environments migrations.graph_pickler.fakes migrations.graph_pickler.modules
 migrations.graph_pickler.symbols migrations.graph_pickler.provenance migrations.graph_pickler.facts
+migrations.graph_pickler.records migrations.graph_pickler.standard migrations.graph_pickler.enums
+migrations.graph_pickler.partials migrations.graph_pickler.script_objects migrations.graph_pickler.programs
 migrations.graph_pickler.families migrations.graph_pickler.survey
 migrations.schema_1_to_2
 migrations.operators.calls
@@ -146,7 +148,7 @@ PERMITTED = {
 """Places that do one of these, with the reason why no file decides what it does."""
 
 
-MAY_MIGRATE = ("errors", "document", "limits", "packing", "releases", "trust", "wire")
+MAY_MIGRATE = ("errors", "document", "guards", "limits", "packing", "releases", "trust", "wire")
 """What migrations may import besides their own and `streams`: all of it is about plain data."""
 
 

@@ -21,7 +21,7 @@ CONSTANT_TAGS = frozenset(
         # values that cannot change
         "text", "complex", "range", "ellipsis", "notimplemented", "dtype", "device", "layout", "memory_format",
         "qscheme", "name", "target", "enum", "symint", "symfloat", "symbool", "expression", "value_range", "path_key",
-        "standard",
+        "standard", "member",
         # values that are one object wherever they stand
         "fake", "tensor", "shared", "module", "graph", "node", "shape_env", "node_source",
         "fact", "extension", "record", "artefact", "tracing_context",

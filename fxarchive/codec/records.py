@@ -7,6 +7,7 @@ are put into its slots and its ``__dict__`` directly: no ``__new__``, ``__init__
 
 from __future__ import annotations
 
+import enum
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -107,7 +108,8 @@ def decode_record(dec: Decoder, tagged: Value) -> Any:
     where = f"row {row!r:.40} of records"
     target, flat = dec.entry("records", row)
     names = flat[::2]
-    if len(flat) % 2 or len(set(names)) != len(names):
+    in_order = target is not None and len(names) > 0 and not any([name is not None for name in names])
+    if len(flat) % 2 or (len(set(names)) != len(names) and not in_order):
         raise InvalidDocument(where, "its fields are not names and values, each name once")
     if target is None:
         if not all([type(name) is str for name in names]):
@@ -117,6 +119,8 @@ def decode_record(dec: Decoder, tagged: Value) -> Any:
         vars(made).update(zip(names, dec.items(flat[1::2]), strict=True))
         return made
     cls = _class_of(dec, where, target)
+    if in_order:
+        names = _names_in_order(cls, len(names), where)
     for name in names:
         why = why_not_a_field(cls, name)
         if why is not None:
@@ -133,6 +137,16 @@ def decode_record(dec: Decoder, tagged: Value) -> Any:
     return made
 
 
+def _names_in_order(cls: Any, count: int, where: str) -> list[str]:
+    """Return the names of the fields of a dataclass, of which an adopted stream holds the values alone."""
+    names = list(getattr(cls, "__dataclass_fields__", ()))
+    if len(names) != count:
+        raise InvalidDocument(
+            where, f"it has {count} fields in order and {cls.__qualname__} has {len(names)}"
+        )
+    return names
+
+
 def _class_of(dec: Decoder, where: str, target: Any) -> type:
     """Return the class of a record, which the caller trusts by name: the shipped list does not suffice."""
     cls = decode_class(dec, target)
@@ -145,8 +159,21 @@ def _class_of(dec: Decoder, where: str, target: Any) -> type:
     return cls
 
 
+def decode_member(dec: Decoder, tagged: Value) -> Any:
+    """Return the member of an enum that has a value; nothing of the class is called."""
+    _, target, held = tagged
+    cls: Any = decode_class(dec, target)
+    value = dec.value(held)
+    if isinstance(cls, enum.EnumMeta):
+        members: Any = cls.__members__
+        for found in members.values():
+            if type(found._value_) is type(value) and found._value_ == value:
+                return found
+    raise InvalidDocument("a member of an enum", f"{cls!r:.200} has none with the value {value!r:.80}")
+
+
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {types.SimpleNamespace: encode_record}
 ENCODE_WHERE: list[tuple[Callable[[Any], bool], Callable[[Encoder, Any], Value]]] = [
     (is_instance, encode_record),
 ]
-DECODE: dict[str, Callable[[Decoder, Any], Any]] = {"record": decode_record}
+DECODE: dict[str, Callable[[Decoder, Any], Any]] = {"record": decode_record, "member": decode_member}

@@ -17,7 +17,12 @@ OP_NUMBERS = {
     )
 }
 
-REFERENCES = frozenset({"text", "fake", "tensor", "shared", "target", "name", "module", "graph"})
+REFERENCES = frozenset(
+    {
+        "text", "fake", "tensor", "shared", "target", "name", "module", "graph", "node_source", "fact", "record",
+        "subclass", "script_object",
+    }
+)  # fmt: skip
 """Tags with one payload that refers to a row or is short; such values are not interned again."""
 
 

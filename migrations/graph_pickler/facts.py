@@ -16,6 +16,7 @@ from fxarchive.migrations.graph_pickler.translation import (
     Table,
     Translation,
     Untranslatable,
+    pairs_of,
     sequence_of,
 )
 from fxarchive.streams import Call
@@ -123,9 +124,27 @@ _OF_DESCRIPTORS: dict[str, Fields] = {
     ),
 }  # fmt: skip
 
+_QUANTIZED: Fields = {
+    "dtype": REQUIRED, "quant_min": None, "quant_max": None, "qscheme": None, "ch_axis": None, "is_dynamic": False
+}  # fmt: skip
+_FIXED = {name: default for name, default in _QUANTIZED.items() if name != "ch_axis"}
+_SPECS: dict[str, Fields] = {
+    "QuantizationSpec": {"dtype": REQUIRED, "observer_or_fake_quant_ctr": REQUIRED, **_QUANTIZED},
+    "FixedQParamsQuantizationSpec": {"dtype": REQUIRED, "scale": REQUIRED, "zero_point": REQUIRED, **_FIXED},
+    "SharedQuantizationSpec": {"edge_or_node": REQUIRED},
+    "DerivedQuantizationSpec": {"derived_from": REQUIRED, "derive_qparams_fn": REQUIRED, **_QUANTIZED},
+}
+_ANNOTATION: Fields = {
+    "input_qspec_map": REQUIRED, "output_qspec": None, "allow_implicit_sharing": True, "_annotated": False
+}  # fmt: skip
+_QUANTIZERS = ("torch.ao.quantization.quantizer.quantizer.", "torchao.quantization.pt2e.quantizer.quantizer.")
+_OBSERVERS = ("torch.ao.quantization.observer.", "torchao.quantization.pt2e.observer.")
+
 FRAME = "traceback.FrameSummary"
 STACK = "traceback.StackSummary"
 REASON = "torch._dynamo.output_graph.GraphCompileReason"
+PARTIAL = "functools.partial"
+ARGUMENT = "torch._dynamo.variables.builder.GraphArg"
 
 VALUES: dict[str, Fields] = {
     **{f"{_SOURCES}{name}": fields for name, fields in _OF_SOURCES.items()},
@@ -134,16 +153,24 @@ VALUES: dict[str, Fields] = {
         "frame_id": REQUIRED, "frame_compile_id": REQUIRED, "compiled_autograd_id": None,
     },
     FRAME: {},
+    **{f"{module}{name}": fields for module in _QUANTIZERS for name, fields in _SPECS.items()},
+    **{f"{module}_PartialWrapper": {"p": REQUIRED, "callable_args": REQUIRED} for module in _OBSERVERS},
+    PARTIAL: {},
 }  # fmt: skip
 """Class of a record without identity -> its fields and their defaults."""
 
 OBJECTS: dict[str, Fields] = {
     REASON: {"reason": REQUIRED, "user_stack": REQUIRED, "graph_break": True},
     STACK: {},
-}
+    **{f"{module}QuantizationAnnotation": _ANNOTATION for module in _QUANTIZERS},
+    ARGUMENT: {
+        "source": REQUIRED, "pass_arg_as_tensor": REQUIRED, "fake_tensor": REQUIRED, "is_tensor": True, "_example": None
+    },
+}  # fmt: skip
 """Class of a record that can change -> its fields and their defaults."""
 
 _PROPERTIES = ("SIZE", "STRIDE", "STORAGE_OFFSET")
+_SYMBOLIC = ("torch.fx._graph_pickler._SymNodePickleData.unpickle_sym_int", "torch.SymFloat", "torch.SymBool")
 
 
 class Facts:
@@ -217,8 +244,13 @@ def _stored(call: Call) -> Fields:
         return _frame(call)
     if call.name == STACK:
         return {"frames": [*(sequence_of(call.args[0]) if sequence_of(call.args) else ()), *call.items]}
+    if call.name == PARTIAL:
+        function, args, _ = partial_of(call)
+        return {"func": function, "args": args, "keywords": call.state[2]}
     known = VALUES.get(call.name) or OBJECTS.get(call.name) or {}
     found = _fields(call, tuple(known))
+    if call.name == ARGUMENT and not _is_number(found.get("_example")):
+        found.pop("_example", None)  # a tensor of the writer's, which torch itself erases
     missing = [name for name, default in known.items() if default is REQUIRED and name not in found]
     if missing:
         raise Untranslatable.because(f"a {call.name} has no {missing[0]}")
@@ -234,6 +266,18 @@ def _fields(call: Call, names: tuple[str, ...]) -> Fields:
     if type(call.state) in (list, tuple) and type(call.state) is list:
         return dict(zip(names, call.state, strict=False))
     return call.fields()
+
+
+def partial_of(call: Call) -> tuple[Any, tuple[Any, ...], list[tuple[Any, Any]]]:
+    """Return function, positional and keyword arguments of a partial, whose state is these and its attributes."""
+    function, args, keywords, attributes = sequence_of(call.state, 4)
+    if attributes is not None and pairs_of(attributes):
+        raise Untranslatable.because("a functools.partial with attributes cannot be kept")
+    return function, sequence_of(args), pairs_of(keywords)
+
+
+def _is_number(held: Any) -> bool:
+    return type(held) in (int, float, bool) or (type(held) is Call and held.name in _SYMBOLIC)
 
 
 def _is_default(held: Any, default: Any) -> bool:
@@ -264,7 +308,8 @@ def _frame(call: Call) -> Fields:
     return found
 
 
-def _fact(tr: Translation, call: Call) -> Any:
+def fact(tr: Translation, call: Call) -> Any:
+    """Return ``["fact", row]`` of a record of torch."""
     facts = tr.state.get("facts")
     if facts is None:
         facts = tr.state["facts"] = Facts(tr)
@@ -273,4 +318,4 @@ def _fact(tr: Translation, call: Call) -> Any:
     return ["fact", facts.row(call)]
 
 
-CALLS: Table = dict.fromkeys((*VALUES, *OBJECTS), _fact)
+CALLS: Table = dict.fromkeys((*VALUES, *OBJECTS), fact)

@@ -6,12 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from fxarchive.migrations.graph_pickler import (
+    enums,
     environments,
     facts,
     fakes,
     graphs,
     modules,
+    partials,
+    programs,
     provenance,
+    records,
+    script_objects,
+    standard,
     symbols,
     targets,
     tensors,
@@ -27,17 +33,21 @@ from fxarchive.streams import Call
 CALLS: Table = {}
 for _family in (
     values, targets, tensors, fakes, environments, symbols, treespecs, type_hints, graphs, modules,
-    provenance, facts, tracing_contexts,
+    provenance, facts, tracing_contexts, records, standard, enums, partials, script_objects, programs,
 ):  # fmt: skip
     CALLS.update(_family.CALLS)
 
 
 def _other(tr: Translation, call: Call) -> Any:
-    """A call that no table names: an operator, a module, a named tuple, or nothing that can be translated."""
+    """A call that no table names: an operator, a module, a named tuple, an instance, or what has no form."""
     if modules.is_module(call):
         return modules.other_module(tr, call)
     if tuples.is_named_tuple(call):
         return tuples.named_tuple(tr, call)
+    if records.is_record(call):
+        return records.record(tr, call)
+    if enums.is_member(call):
+        return enums.member(tr, call)
     return targets.other_call(tr, call)
 
 

@@ -8,6 +8,7 @@ from fxarchive.errors import Problem
 from fxarchive.migrations.graph_pickler.graphs import graph_row, tracer
 from fxarchive.migrations.graph_pickler.targets import class_row
 from fxarchive.migrations.graph_pickler.translation import (
+    Live,
     Table,
     Translation,
     Untranslatable,
@@ -182,13 +183,13 @@ def _meta(tr: Translation, meta: Any, row: int, path: str) -> Any:
     kept = [pair for place, pair in enumerate(pairs) if ("module", row, place) not in tr.leave_out]
     if len(kept) == len(pairs):
         try:
-            return tr.value(meta)
+            return _meta_value(tr, meta, pairs)
         except Untranslatable as refused:
             if type(meta) is not Pairs:
                 raise
             whole = refused
     else:
-        return tr.value(Pairs(kept))
+        return _meta_value(tr, Pairs(kept), kept)
     for place, (key, value) in enumerate(pairs):
         try:
             tr.value(value)
@@ -197,6 +198,19 @@ def _meta(tr: Translation, meta: Any, row: int, path: str) -> Any:
     if not any(entry[:2] == ("module", row) for entry in tr.dropped):
         raise whole
     return None
+
+
+CALLED = ("_checkpoint_context_fn", "_dynamo_bypassing_wrapper_fn")
+"""Beginnings of the keys under which operators find a function in metadata that they call."""
+
+
+def _meta_value(tr: Translation, meta: Any, pairs: list[tuple[Any, Any]]) -> Any:
+    """Translate the metadata of a module; functions in it are names, but for those that operators call."""
+    called = [type(key) is str and key.startswith(CALLED) for key, _ in pairs]
+    if any(called):
+        meta = Pairs([(key, Live(value) if is_called else value)
+                      for (key, value), is_called in zip(pairs, called, strict=True)])  # fmt: skip
+    return tr.value(meta)
 
 
 def _recurrent(held: dict[str, Any]) -> frozenset[str]:
@@ -230,7 +244,7 @@ def _members(held: dict[str, Any], name: str, problems: list[Problem]) -> list[t
 
 def _tensor(tr: Translation, value: Any) -> Any:
     tagged = tr.value(value)
-    if tagged is not None and (type(tagged) is not list or tagged[0] not in ("tensor", "fake")):
+    if tagged is not None and (type(tagged) is not list or tagged[0] not in ("tensor", "fake", "subclass")):
         raise Untranslatable.because("it is not a tensor")
     return tagged
 

@@ -14,6 +14,7 @@ from fxarchive.migrations.graph_pickler.translation import (
     Table,
     Translation,
     Untranslatable,
+    is_name,
     sequence_of,
     shown,
 )
@@ -170,7 +171,7 @@ def _named(tr: Translation, record: Any) -> Any:
 
 def _unpickled_target(tr: Translation, call: Call) -> Any:
     """An operator outside a node's target: ``record.unpickle(state)``."""
-    kind, name = target_of(call.function.args[0])
+    kind, name = target_of(_owner_of_method(call.function, "unpickle"))
     if kind == "string":
         return tr.value(name)
     if tr.inert:
@@ -180,21 +181,31 @@ def _unpickled_target(tr: Translation, call: Call) -> Any:
 
 def is_unpickled_target(call: Any) -> bool:
     """Whether a call is that of the method ``unpickle`` of a target record."""
-    method = call.function
     return (
-        type(method) is Call
-        and method.name == "builtins.getattr"
-        and type(method.args) is tuple
-        and len(method.args) == 2
-        and method.args[1] == "unpickle"
-        and is_target_record(method.args[0])
+        _owner_of_method(call.function, "unpickle") is not None
         and type(call.args) is tuple
         and len(call.args) == 1
         and type(call.args[0]) is PersistentId
     )
 
 
-def _numpy_function(tr: Translation, call: Call) -> Any:
+def _owner_of_method(method: Any, name: str) -> Any:
+    """Return the target record whose method ``name`` a record is, or None.
+
+    pickle gets a method from its object by getattr; dill makes it of the function in the class, and the object.
+    """
+    if type(method) is not Call or type(method.args) is not tuple or len(method.args) != 2:
+        return None
+    first, second = method.args
+    if method.name == "builtins.getattr" and second == name and is_target_record(first):
+        return first
+    if method.name == "types.MethodType" and is_target_record(second):
+        return second if is_name(first, f"{second.name}.{name}") else None
+    return None
+
+
+def _numpy_name(call: Any) -> str:
+    """Return the torch-numpy function that a record stands for: of a function of numpy, the one of the same name."""
     record = sequence_of(call.args, 2)[0]
     fields = record.fields() if type(record) is Call else {}
     module, name = fields.get("mod"), fields.get("name")
@@ -202,7 +213,29 @@ def _numpy_function(tr: Translation, call: Call) -> Any:
         raise Untranslatable.because(
             f"the function {module}.{name} has no torch._numpy counterpart that is known"
         )
-    found = f"torch._numpy.{name}"
+    return f"torch._numpy.{name}"
+
+
+def _numpy_function(tr: Translation, call: Call) -> Any:
+    found = _numpy_name(call)
+    return ["name", found] if tr.inert else ["target", target_row(tr, "function", found)]
+
+
+_UTILS = "torch._dynamo.utils."
+_WRAPPED = {"numpy_to_tensor_wrapper": "f", "numpy_operator_wrapper": "op", "numpy_method_wrapper": "method"}
+"""What dynamo puts around a torch-numpy function -> the attribute that holds the function, or its name."""
+
+
+def _wrapper(tr: Translation, call: Call) -> Any:
+    held = call.fields().get(_WRAPPED[call.name.removeprefix(_UTILS)])
+    if type(held) is str:
+        inner: str | None = f"torch._numpy.ndarray.{held}"
+    else:
+        is_numpy = type(held) is Call and held.name == f"{_PICKLER}_TorchNumpyPickleData.unpickle"
+        inner = _numpy_name(held) if is_numpy else function_name(held)
+    if inner is None:
+        raise Untranslatable.because("what dynamo put around a torch-numpy function holds no function")
+    found = f"{call.name}({inner})"
     return ["name", found] if tr.inert else ["target", target_row(tr, "function", found)]
 
 
@@ -220,5 +253,6 @@ def other_call(tr: Translation, call: Call) -> Any:
 CALLS: Table = {
     "builtins.getattr": _named,
     f"{_PICKLER}_TorchNumpyPickleData.unpickle": _numpy_function,
+    **{f"{_UTILS}{name}": _wrapper for name in _WRAPPED},
 }
 KINDS: dict[type, Any] = {Name: _named, Call: other_call}

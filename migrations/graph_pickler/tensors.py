@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+from fxarchive.document import TENSOR_SUBCLASSES
 from fxarchive.migrations.graph_pickler.geometry import contiguous_strides, needed_bytes
 from fxarchive.migrations.graph_pickler.storages import bytes_of, meta_storage, storage_row
+from fxarchive.migrations.graph_pickler.targets import class_row
 from fxarchive.migrations.graph_pickler.translation import (
     Table,
     Translation,
@@ -40,7 +42,45 @@ _PACKED = {"quint4x2": 2, "quint2x4": 4}
 
 
 def _tensor(tr: Translation, call: Call) -> Any:
+    if call.name == _FROM_TYPE and type(call.args) is tuple and len(call.args) == 4:
+        cls = call.args[1]
+        if type(cls) is Name and str(cls) not in _PLAIN_CLASSES:
+            return ["subclass", _subclass_row(tr, call)]
     return ["tensor", tensor_row(tr, call)]
+
+
+_FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
+_PLAIN_CLASSES = ("torch.Tensor", "torch.nn.parameter.Parameter")
+
+
+def _subclass_row(tr: Translation, call: Call) -> int:
+    """Return the row in `subclasses` of a tensor whose class adds methods only."""
+    row = tr.row("subclasses", id(call))
+    if row is None:
+        function, cls, args, state = call.args
+        plain = Call(function, args)
+        if plain.name not in _BUILD or plain.name == _FROM_TYPE:
+            raise Untranslatable.because(
+                f"a tensor of class {shown(cls)} is made of others in a way that only its class knows; convert it to "
+                "plain tensors and save again"
+            )
+        tr.document.setdefault("subclasses", [])
+        record: dict[str, Any] = {"kind": "plain", "class": class_row(tr, cls)}
+        built, attributes = _BUILD[plain.name](tr, plain)
+        flags = {name: built.pop(name) for name in ("requires_grad",) if name in built}
+        tr.keep_alive(plain)
+        record["inner"] = [["tensor", tr.add("tensors", id(plain), built)]]
+        held = dict([*attributes, *_attributes(state)])
+        if held.pop("_is_param", None) is True:
+            record["parameter"] = True
+        record.update(flags)
+        tr.features.add(TENSOR_SUBCLASSES)
+        row = tr.add("subclasses", id(call), record)
+        if held:
+            names = list(held)
+            values = tr.items(list(held.values()), lambda i: f".{names[i]}")
+            record["attributes"] = [part for pair in zip(names, values, strict=True) for part in pair]
+    return row
 
 
 def tensor_row(tr: Translation, call: Any) -> int:
@@ -160,11 +200,9 @@ def _from_type(tr: Translation, call: Call) -> Built:
     """``_rebuild_from_type_v2(function, class, args, state)``: a tensor with attributes of its own."""
     function, cls, args, state = sequence_of(call.args, 4)
     inner = Call(function, args)
-    if inner.name not in _BUILD or not (
-        is_name(cls, "torch.Tensor") or is_name(cls, "torch.nn.parameter.Parameter")
-    ):
+    if inner.name not in _BUILD or inner.name == _FROM_TYPE or str(cls) not in _PLAIN_CLASSES:
         raise Untranslatable.because(
-            f"a tensor of class {shown(cls)} cannot be kept; convert it to a plain tensor and save again"
+            f"a plain tensor is expected here and there is one of class {shown(cls)}"
         )
     record, attributes = _BUILD[inner.name](tr, inner)
     if is_name(cls, "torch.nn.parameter.Parameter"):

@@ -54,6 +54,15 @@ class Untranslatable(Exception):
         return [Problem(step + path, why) for path, why in self.problems]
 
 
+class Live:
+    """A record in metadata that is no metadata: functions in it are there to be called."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 class Translation:
     """Tables under construction, and the memory of what already has a row.
 
@@ -105,6 +114,7 @@ class Translation:
         self._rows: dict[tuple[str, Any], int] = {}
         self._queue: deque[tuple[str, Callable[[], None]]] = deque()
         self._finish: list[Callable[[], None]] = []
+        self._alive: list[Any] = []
 
     # values
 
@@ -119,6 +129,9 @@ class Translation:
             if translate is None:
                 translate = self._kinds[Call]
             return translate(self, value)
+        if kind is Live:
+            with self.metadata(inert=False):
+                return self.value(value.value)
         translate = self._kinds.get(kind)
         if translate is None:
             raise Untranslatable.because(f"a {kind.__name__} cannot stand here")
@@ -200,6 +213,10 @@ class Translation:
         self._rows[table, key] = len(rows) - 1
         return len(rows) - 1
 
+    def keep_alive(self, record: Any) -> None:
+        """Hold on to a record made during the translation, whose id is a key."""
+        self._alive.append(record)
+
     def take_back(self, table: str, row: int) -> Any:
         """Take the last row of ``table`` back and return it; its key has no row any more."""
         for key, found in self._rows.items():
@@ -207,6 +224,10 @@ class Translation:
                 del self._rows[key]
                 break
         return self.document[table].pop()
+
+    def forget(self, table: str, key: Any) -> None:
+        """Let ``key`` have no row in ``table`` any more; the row itself stays."""
+        self._rows.pop((table, key), None)
 
     def text(self, text: str) -> int:
         """Return the row of ``text`` in `texts`."""

@@ -23,7 +23,7 @@ ITEM_BYTES = {
     "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex32": 4, "complex64": 8, "complex128": 16,
     "float8_e4m3fn": 1, "float8_e5m2": 1, "float8_e4m3fnuz": 1, "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1,
     "float4_e2m1fn_x2": 1, "qint8": 1, "quint8": 1, "qint32": 4, "quint4x2": 1, "quint2x4": 1, "bits1x8": 1,
-    "bits2x4": 1, "bits4x2": 1, "bits8": 1, "bits16": 2,
+    "bits2x4": 1, "bits4x2": 1, "bits8": 1, "bits16": 2, "bcomplex32": 4,
     **{f"{kind}{bits}": 1 for kind in ("int", "uint") for bits in range(1, 8)},
 }  # fmt: skip
 """dtype -> bytes of an element."""

@@ -69,11 +69,20 @@ def loaded(content: Content, trust: tuple[str, ...] = TRUST) -> Any:
 
 # what torch writes now
 
-SAME = ("atoms", "containers", "newer_dtypes", "quantized_tensors", "shape_environments", "exported")
+SAME = (
+    "atoms",
+    "containers",
+    "newer_dtypes",
+    "quantized_tensors",
+    "shape_environments",
+    "exported",
+    "node_sources",
+)
 """Entries of which GraphPickler keeps everything."""
 
 NAMED_OTHERWISE = ("resnet", "tied_decoder", "mixed_calls", "pytree_inputs", "nested_graph_modules",
-                   "in_place_and_random", "fake_propagated", "symbolic_graph", "calls", "omitted")  # fmt: skip
+                   "in_place_and_random", "fake_propagated", "symbolic_graph", "calls", "omitted",
+                   "exported_program")  # fmt: skip
 """Entries of which it loses nothing but the name of the GraphModule's class."""
 
 
@@ -134,7 +143,10 @@ def test_a_tracing_context_is_what_saving_it_gives() -> None:
 
 
 class Strange:
-    """An object that no schema has a form for."""
+    """An object that no schema has a form for: code of its own makes it again."""
+
+    def __reduce__(self) -> Any:
+        return Strange, ()
 
 
 def graph() -> torch.fx.GraphModule:
