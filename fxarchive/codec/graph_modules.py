@@ -93,7 +93,7 @@ def _encode_meta(enc: Encoder, module: GraphModule, path: str) -> Any:
     Entries are looked at one by one only after the whole was refused: encoding a container twice would make
     it look shared, and what is encoded here is thrown away when something is dropped.
     """
-    meta = _with_functions(vars(module).get("meta", {}))
+    meta = _with_functions(_without_unflattened(vars(module).get("meta", {})))
     row = enc.row("modules", id(module))
     places = (
         []
@@ -121,6 +121,12 @@ class _Function:
     """A function in metadata that an operator calls, so that its name is not enough."""
 
     value: Any
+
+
+def _without_unflattened(meta: Any) -> Any:
+    """Return ``meta`` without what `torch.export.unflatten` leaves in the program that it was given: its result."""
+    left = type(meta.get("unflattened_module")).__module__ == "torch.export.unflatten"
+    return {key: value for key, value in meta.items() if key != "unflattened_module"} if left else meta
 
 
 def _with_functions(meta: Any) -> Any:

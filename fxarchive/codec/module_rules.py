@@ -72,8 +72,7 @@ def refuse_class(module: torch.nn.Module) -> None:
         raise Refused.because("it is bound to a process group; save the module in it (module.module)")
     if cls.__module__ == "torch.export.unflatten":
         raise Refused.because(
-            f"a {name} is made from an ExportedProgram; save that and unflatten it after loading (unflatten also "
-            "leaves it in program.graph_module.meta['unflattened_module']; delete it there)"
+            f"a {name} is made from an ExportedProgram; save that and unflatten it after loading"
         )
     if torch.nn.utils.parametrize.is_parametrized(module):
         raise Refused.because(

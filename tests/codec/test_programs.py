@@ -240,6 +240,17 @@ def test_unflattened_modules_are_refused_with_the_remedy() -> None:
     assert "save that and unflatten it after loading" in refusals(module)["the object"]
 
 
+def test_a_program_that_was_unflattened_is_saved_as_before() -> None:
+    program, _ = programs.exported(programs.custom)
+    before = fxarchive.dumps(program)
+    unflattened = torch.export.unflatten(program)
+    assert program.graph_module.meta["unflattened_module"] is unflattened
+    assert fxarchive.dumps(program) == before
+    assert program.graph_module.meta["unflattened_module"] is unflattened
+    program.graph_module.meta["unflattened_module"] = "a note of the user's"
+    assert fxarchive.loads(fxarchive.dumps(program)).graph_module.meta == program.graph_module.meta
+
+
 def test_what_dynamo_captures_with_a_codegen_of_its_own_is_refused_with_the_remedy() -> None:
     capture = getattr(functional_export, "dynamo_graph_capture_for_export", None)
     if capture is None:
