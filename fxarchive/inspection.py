@@ -10,13 +10,16 @@ from typing import Any, BinaryIO
 from fxarchive import container, store
 from fxarchive.container import Archive, Change, Writer
 from fxarchive.document import FEATURES, SCHEMA, content_section
-from fxarchive.errors import MigrationFailed, TooNew
+from fxarchive.errors import BadStream, FxArchiveError, MigrationFailed, TooLarge, TooNew
 from fxarchive.limits import DEFAULT_LIMITS, KIB, Limits
 from fxarchive.ports import Port
 from fxarchive.summary import COUNTS, ArtefactInfo, Calls, Contents, describe
 
 READ_BYTES = 512 * KIB
 """Documents up to this size are read by default; for larger ones the summary in the header has to do."""
+
+MOST_PROBLEMS = 4
+"""Offending items that `ArchiveInfo.stuck` names."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,10 @@ class ArchiveInfo:
     history: tuple[Change, ...]
     """How it came to its schema if it was not saved in it, oldest first: schemas, by which fxarchive, the
     identity of the archive that it was, and what could not be kept or was not known."""
+    stuck: str | None
+    """Why no migration can bring an old archive up to date, so that it cannot be loaded; None if that is not known."""
     notes: tuple[str, ...]
-    """What a migration in memory could not keep or did not know, or why it cannot take the archive; only where an
-    old document was read."""
+    """What a migration in memory could not keep or did not know; only where an old document was read."""
     complete: bool
     """Whether `contents` comes from the document; if False, from the summary that the header holds."""
     contents: Contents
@@ -98,8 +102,8 @@ def inspect(
     Raises:
         ArchiveNotFound, StoreError: the path cannot be read.
         NotAnArchive, TruncatedArchive, CorruptArchive, TooLarge: the file is not a whole archive.
-        MigrationFailed: it is of an older schema, and a migration cannot take what it holds.
-        TooNew: its container version is not known. A newer schema is no error: see `ArchiveInfo.too_new`.
+        TooNew: its container version is not known. A newer schema is no error: see `ArchiveInfo.too_new`. Neither is an
+            older one that no migration can take: see `ArchiveInfo.stuck`.
 
     >>> import torch, fxarchive
     >>> report = fxarchive.save(torch.fx.symbolic_trace(torch.nn.Linear(2, 3)), "memory://linear.fxa")
@@ -113,14 +117,17 @@ def inspect(
         too_new = _too_new(archive)
         contents = None
         notes: tuple[str, ...] = ()
+        stuck: str | None = None
         if too_new is None and _is_read(archive, full):
             from fxarchive.reading import read_current
 
             try:
                 content = read_current(archive, limits)
                 contents, notes = describe(content.document), content.notes
-            except MigrationFailed as error:  # what the header says is still worth showing
-                notes = tuple([f"{path}: {why}" for path, why in error.problems])
+            except (MigrationFailed, BadStream, TooLarge) as error:
+                if header.schema >= SCHEMA:
+                    raise
+                stuck = _why(error)  # what the header says is still worth showing
         return ArchiveInfo(
             path=_shown(path),
             size=archive.size,
@@ -136,6 +143,7 @@ def inspect(
             too_new=too_new,
             old=header.schema < SCHEMA,
             history=header.history,
+            stuck=stuck,
             notes=notes,
             complete=contents is not None,
             contents=from_summary(header.summary) if contents is None else contents,
@@ -177,6 +185,15 @@ def _too_new(archive: Archive) -> str | None:
     except TooNew as error:
         return str(error)
     return None
+
+
+def _why(error: FxArchiveError) -> str:
+    """Return in one line why an archive cannot be brought up to date: all that is wrong in it, or the first few."""
+    if not isinstance(error, MigrationFailed):
+        return str(error)
+    found = [f"{item}: {why}" for item, why in error.problems]
+    more = len(found) - MOST_PROBLEMS
+    return "; ".join(found[:MOST_PROBLEMS]) + (f"; and {more:,} more" if more > 0 else "")
 
 
 def _shown(path: Any) -> str:

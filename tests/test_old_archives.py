@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 import fxarchive
 from fxarchive import container, packing
 from fxarchive.cli.main import run
+from fxarchive.container import Header, NewSection, Writer
 from fxarchive.document import empty_document
 from fxarchive.errors import InvalidDocument, OldSchemaWarning
 from fxarchive.reading import read_current, read_document
@@ -117,3 +120,80 @@ def test_a_newer_schema_that_readers_of_this_one_may_read_is_read() -> None:
     data = archive_of(weights(), schema=3, payload=newer)
     assert fxarchive.loads(data)[1].tolist() == [0, 0]
     assert fxarchive.verify(io.BytesIO(data)).ok
+
+
+# archives that no migration can take
+
+
+def stuck(tmp_path: Path, data: bytes) -> Path:
+    """An archive of schema 1 as fxarchive writes it, with a stream that the migration refuses."""
+    path = tmp_path / "stuck.fxa"
+    header = Header(
+        schema=1,
+        min_reader=1,
+        features=(),
+        writer=Writer("0.3.0", "2.9", ""),
+        root="GraphModule",
+        summary={"nodes": 3, "graphs": 1},
+        metadata={"run": 7},
+    )
+    with path.open("wb") as file:
+        container.write(file, header, [NewSection("stream", "zstd", len(data), [data])])
+    return path
+
+
+STUCK = {
+    "object": (
+        pickle.dumps([object(), print, object()]),
+        "[0]: what builtins.object makes has no form in schema 2; [2]",
+    ),
+    "many": (pickle.dumps([object()] * 9), "; and 5 more"),
+    "code": (b"\x80\x04cdill._dill\n_create_code\n)R.", "the object: dill stored it by value, as code"),
+    "no pickle": (b"text", "The stream cannot be read: it does not begin as a pickle"),
+    "deep": (b"\x80\x04N" + b"\x85" * 1000 + b".", " ... "),
+}
+
+
+@pytest.mark.parametrize("name", STUCK)
+def test_an_archive_that_no_migration_takes_is_described_by_its_header(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, why = STUCK[name]
+    path = stuck(tmp_path, data)
+    info = fxarchive.inspect(path)
+    assert (info.contents.nodes, info.metadata, info.writer.torch, info.complete) == (
+        3,
+        {"run": 7},
+        "2.9",
+        False,
+    )
+    assert info.stuck is not None
+    assert why in info.stuck
+    assert "\n" not in info.stuck
+    assert info.notes == ()
+    assert run(["inspect", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "stuck       no migration brings it to the current schema: " in shown
+    assert "loads as it is" not in shown
+    assert run(["inspect", "--json", str(path)]) == 0
+    assert json.loads(capsys.readouterr().out)["stuck"] == info.stuck
+
+
+@pytest.mark.parametrize(
+    "verb", [["show"], ["verify"], ["compat"], ["diff"], ["upgrade"], ["upgrade", "--dry-run"]]
+)
+@pytest.mark.parametrize("name", ["object", "no pickle"])
+def test_other_verbs_say_in_one_line_why_it_cannot_be_read(
+    name: str, verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = stuck(tmp_path, STUCK[name][0])
+    before = path.read_bytes()
+    other = [str(path)] if verb == ["diff"] else []
+    assert run([*verb, str(path), *other]) == (2 if verb == ["diff"] else 1)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    expected = "what builtins.object makes has no form" if name == "object" else "does not begin as a pickle"
+    assert expected in said[0]
+    assert said[0].startswith(f"fxarchive: {path}: ")
+    assert said[0].endswith(".")
+    assert path.read_bytes() == before

@@ -66,7 +66,7 @@ def _write(info: ArchiveInfo, most: int | None) -> None:
     classes = [(f"{count:,}", name) for name, count in info.contents.classes.items()]
     if most is None:
         _write_rows("module classes", classes, most, right=(0,))
-    if not info.complete and info.too_new is None and not info.notes:
+    if not info.complete and info.too_new is None and info.stuck is None:
         output.line()
         output.line("  The graph is large and was not read; --full reads it and lists everything.")
 
@@ -118,7 +118,11 @@ def _facts(info: ArchiveInfo) -> list[tuple[str, Any]]:
         facts.append(("dropped", _some(info.dropped)))
     if info.too_new:
         facts.append(("too new", escaped(info.too_new)))
-    if info.old:
+    if info.stuck:
+        facts.append(
+            ("stuck", f"no migration brings it to the current schema: {clipped(escaped(info.stuck), 400)}")
+        )
+    elif info.old:
         facts.append(("old", "loads as it is; fxarchive upgrade brings it to the current schema"))
     if info.history:
         facts.append(("history", [_change(change) for change in info.history]))

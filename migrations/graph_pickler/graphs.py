@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from fxarchive.migrations.graph_pickler import codegen, columns
-from fxarchive.migrations.graph_pickler.targets import canonical, target_of, target_row
+from fxarchive.migrations.graph_pickler.targets import (
+    canonical,
+    target_of,
+    target_row,
+    wrapped_function,
+)
 from fxarchive.migrations.graph_pickler.translation import (
     Table,
     Translation,
@@ -100,7 +105,9 @@ def _target(tr: Translation, node: dict[str, Any]) -> int:
         )
     if kind == "string":
         return tr.text(name)
-    return target_row(tr, kind, canonical(name) if kind == "function" else name)
+    if kind == "function":
+        name = wrapped_function(canonical(name), bool(pairs_of(node.get("kwargs"))))
+    return target_row(tr, kind, name)
 
 
 def _fill_arguments(

@@ -226,6 +226,32 @@ _WRAPPED = {"numpy_to_tensor_wrapper": "f", "numpy_operator_wrapper": "op", "num
 """What dynamo puts around a torch-numpy function -> the attribute that holds the function, or its name."""
 
 
+_WRAPPED_IN = (
+    ("numpy_operator_wrapper", "operator."),
+    ("numpy_to_tensor_wrapper", "torch._numpy."),
+    ("numpy_method_wrapper", "torch._numpy.ndarray."),
+)
+"""What dynamo puts around functions, and where they are, in the order in which programs use them."""
+
+
+def wrapped_function(name: str, keywords: bool) -> str:
+    """Return the torch-numpy function that a node calls where GraphPickler names ``torch._dynamo.utils.wrapped_sin``.
+
+    That name leads to nothing, and does not say which kind of wrapper it was; where several have such a function, they
+    give the same numbers. Operators take no keywords.
+
+    >>> wrapped_function("torch._dynamo.utils.wrapped_sin", False)
+    'torch._dynamo.utils.numpy_to_tensor_wrapper(torch._numpy.sin)'
+    """
+    inner = name.removeprefix(f"{_UTILS}wrapped_")
+    if inner != name:
+        for wrapper, scope in _WRAPPED_IN[keywords:]:
+            found = f"{_UTILS}{wrapper}({scope}{inner})"
+            if is_listed("function", found):
+                return found
+    return name
+
+
 def _wrapper(tr: Translation, call: Call) -> Any:
     held = call.fields().get(_WRAPPED[call.name.removeprefix(_UTILS)])
     if type(held) is str:

@@ -31,6 +31,9 @@ VALUES_A_BYTE = 4
 LEAST_VALUES = 250_000
 """How many values a document may have: a stream can refer to one tuple many times, and tuples are written out."""
 
+LONGEST_PATH = 200
+"""Characters of the path of an offending item."""
+
 NOTED = 8
 """Places that a note names."""
 
@@ -267,10 +270,17 @@ class Translation:
                 self.problems += refused.below(path)
         if self.problems:
             raise UnsupportedValue(
-                [Problem(path.lstrip(".")[:400] or "the object", why) for path, why in self.problems]
+                [Problem(_shortened(path.lstrip(".")) or "the object", why) for path, why in self.problems]
             )
         for work in self._finish:
             work()
+
+
+def _shortened(path: str) -> str:
+    """Return a path without its middle where nobody would read it all."""
+    return (
+        path if len(path) <= LONGEST_PATH else f"{path[: LONGEST_PATH // 2]} ... {path[-LONGEST_PATH // 4 :]}"
+    )
 
 
 def _sentence(what: str, places: list[str]) -> str:

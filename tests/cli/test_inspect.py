@@ -100,7 +100,7 @@ def test_json_is_one_object_a_file(call: Call, good: Path, bad: Path) -> None:
     assert set(found[0]) == {
         "path", "size", "identity", "container_version", "schema", "min_reader", "features", "writer", "root",
         "metadata", "dropped", "too_new", "complete", "contents", "sections", "error", "error_kind",
-            "old", "history", "notes",
+            "old", "history", "stuck", "notes",
     }  # fmt: skip
     assert found[0]["contents"]["outputs"][1]["shape"] == [7]
 

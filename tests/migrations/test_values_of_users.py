@@ -7,6 +7,7 @@ import enum
 import functools
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.checkpoint import CheckpointPolicy
@@ -168,6 +169,29 @@ def test_wrappers_of_numpy_are_their_function() -> None:
         "torch._dynamo.utils.numpy_method_wrapper(torch._numpy.ndarray.astype)",
         "torch._dynamo.utils.numpy_operator_wrapper(operator.add)",
     ]
+
+
+def test_functions_of_numpy_that_nodes_call() -> None:
+    """GraphPickler gives a wrapper by the name that it shows, which leads nowhere; torch cannot load it again."""
+
+    def function(x: torch.Tensor, y: torch.Tensor) -> Any:
+        a, b = x.numpy(), y.numpy()
+        return torch.from_numpy(np.add(np.sin(a), b, dtype=np.float32) + a.astype(np.float32))
+
+    kept: list[Any] = []
+    torch._dynamo.reset()
+    torch.compile(function, backend=lambda module, _: kept.append(module) or module, dynamic=False)(
+        *(torch.ones(3), torch.ones(3))
+    )
+    (module,) = kept
+    for node in module.graph.nodes:
+        node.meta.clear()
+    module.meta.clear()
+    for name in set(vars(module)) - set(vars(graph())):
+        delattr(module, name)
+    found = loaded(upgraded(dumped(module)))
+    assert found.code == module.code
+    assert torch.equal(found(torch.ones(3), torch.ones(3))[0], function(torch.ones(3), torch.ones(3)))
 
 
 # what cannot be carried, and what is not what it says
