@@ -21,7 +21,8 @@ from fxarchive.listing import NodeLine, list_graphs, list_nodes
 from fxarchive.migrations.content import Content
 from fxarchive.notation import Notation, escaped, tensor_text
 from fxarchive.reading import read_current
-from fxarchive.tables import class_name, entry, members, module_paths, reading, resolved, tensor_facts
+from fxarchive.shapes import tensor_facts
+from fxarchive.tables import class_name, entry, members, module_paths, reading, resolved
 
 PARTS = ("header", "metadata", "graphs", "modules", "weights")
 """What is compared, in this order."""

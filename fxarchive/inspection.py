@@ -78,7 +78,9 @@ class ArchiveInfo:
         """Return everything as plain values for JSON; docs/cli.md describes the keys."""
         writer = {name: getattr(self.writer, name) for name in ("fxarchive", "torch", "python")}
         history = [change._asdict() for change in self.history]
-        return {**asdict(self), "writer": writer, "history": history}
+        plain = asdict(self)
+        plain["contents"]["symbols"] = [symbol._asdict() for symbol in self.contents.symbols]
+        return {**plain, "writer": writer, "history": history}
 
 
 def inspect(

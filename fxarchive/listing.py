@@ -8,17 +8,18 @@ from typing import Any
 
 from fxarchive.document import OPS
 from fxarchive.notation import Notation, escaped, target_name, tensor_text
+from fxarchive.shapes import tensor_facts
 from fxarchive.tables import (
     class_name,
     column_values,
     entry,
+    held_by_root,
     members,
     module_paths,
     node_names,
     operand_starts,
     operands_of,
     reading,
-    tensor_facts,
     value_columns,
 )
 
@@ -83,6 +84,9 @@ def list_graphs(document: Any) -> tuple[GraphInfo, ...]:
                 path = paths.get(row)
                 name = class_name(document, row).rpartition(".")[2] if path is None else path
                 held.setdefault(module["graph"], []).append(escaped(name))
+        for path, value in held_by_root(document):
+            if value[0] == "graph":
+                held.setdefault(value[1], []).append(escaped(path))
         return tuple(
             [
                 GraphInfo(row, len(graph["ops"]), tuple(held.get(row, ())))

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fxarchive.document import Value
-from fxarchive.tables import TensorFacts, device_name, entry, holes, parts, resolved, tensor_facts
+from fxarchive.expressions import SYMBOLIC, expression_text, number_text
+from fxarchive.shapes import TensorFacts, tensor_facts
+from fxarchive.tables import device_name, entry, holes, parts, resolved
 
 MOST_ITEMS = 2000
 """Parts of one value that are written before an ellipsis stands for the rest."""
@@ -62,8 +64,8 @@ def short_dtype(name: str) -> str:
 def tensor_text(facts: TensorFacts) -> str:
     """Return dtype, sizes and, where it is not the CPU, the device of a tensor.
 
-    >>> tensor_text(TensorFacts("float32", (2, 3), "cuda:0"))
-    'f32[2, 3]@cuda:0'
+    >>> tensor_text(TensorFacts("float32", (2, "s0"), "cuda:0"))
+    'f32[2, s0]@cuda:0'
     """
     sizes = ", ".join(map(str, facts.shape))
     place = "" if facts.device in (None, "cpu") else f"@{facts.device}"
@@ -244,6 +246,12 @@ _WRITERS: dict[str, Callable[[Notation, list[Any]], str]] = {
     "device": lambda notation, value: escaped(device_name(value[1], value[2])),
     "generator": lambda notation, value: f"<generator on {escaped(device_name(value[1], value[2]))}>",
     "name": lambda notation, value: escaped(value[1]),
+    **dict.fromkeys(SYMBOLIC, lambda notation, value: f"Sym({number_text(notation.document, value)})"),
+    "expression": lambda notation, value: expression_text(notation.document, value[1]),
+    "value_range": lambda notation, value: (
+        f"[{expression_text(notation.document, value[1])}, {expression_text(notation.document, value[2])}]"
+    ),
+    "shape_env": lambda notation, value: f"<ShapeEnv {value[1]:d}>",
     "named": Notation._named,
     "record": Notation._record,
     "standard": Notation._standard,

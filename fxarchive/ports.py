@@ -10,6 +10,7 @@ from typing import Any
 from fxarchive.document import Value
 from fxarchive.notation import Notation, clipped, escaped, tensor_text
 from fxarchive.programs import USER_INPUT, USER_OUTPUT, kinds, root_program
+from fxarchive.shapes import tensor_facts
 from fxarchive.tables import (
     OP_NUMBERS,
     Metadata,
@@ -19,7 +20,6 @@ from fxarchive.tables import (
     operands_of,
     parts,
     resolved,
-    tensor_facts,
     value_columns,
 )
 

@@ -9,18 +9,20 @@ from itertools import compress
 from typing import Any
 
 from fxarchive.document import Value
+from fxarchive.expressions import Range, ranges
 from fxarchive.notation import clipped, escaped, printed_name
 from fxarchive.ports import Port, ports
 from fxarchive.programs import held_tensors
+from fxarchive.shapes import tensor_facts
 from fxarchive.tables import (
     OP_NUMBERS,
     class_name,
     entry,
+    held_by_root,
     members,
     module_paths,
     parts,
     reading,
-    tensor_facts,
 )
 from fxarchive.trust import is_listed
 
@@ -104,6 +106,8 @@ class Contents:
     """Namespaces of the operators that are called: ``aten``, ``prims``, ..."""
     imports: tuple[str, ...] = ()
     """Modules to import before loading: they register operators or define what trust names."""
+    symbols: tuple[Range, ...] = ()
+    """Symbols of symbolic shapes: in which range they are, and their values when the graph was captured."""
     artefacts: tuple[ArtefactInfo, ...] = ()
     """Every compiled artefact, in the order of the document."""
     examples: bool = False
@@ -156,6 +160,7 @@ def describe(document: Any) -> Contents:
             trust=trust,
             namespaces=namespaces(document),
             imports=imports(document, trust),
+            symbols=ranges(document),
             artefacts=artefacts_of(document),
             examples=document["examples"] is not None,
         )
@@ -289,6 +294,9 @@ def weights_of(document: Any) -> tuple[Weight, ...]:
     for _, name, value in held_tensors(document):
         for storage in storages_of(document, value):
             names.setdefault(storage, []).append(escaped(name))
+    for path, value in held_by_root(document):
+        for storage in storages_of(document, value):
+            names.setdefault(storage, []).append(escaped(path or "the tensor"))
     examples = example_storages(document)
     found = [
         Weight(

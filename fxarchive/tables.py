@@ -1,4 +1,4 @@
-"""Looking things up in a document without torch: rows, columns of metadata, what a tensor is.
+"""Looking things up in a document without torch: rows, columns of metadata, paths of modules.
 
 The document may come from a hostile file and need not have been audited; whoever uses this module does so
 within `reading`, which turns whatever does not fit the schema into one error.
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 from fxarchive.document import OPS, Value
 from fxarchive.errors import FxArchiveError, InvalidDocument
@@ -76,16 +76,6 @@ def resolved(document: Any, value: Value) -> Value:
     return value
 
 
-class TensorFacts(NamedTuple):
-    """What a tensor is, as far as a document says it: sizes may be numbers or text (of a symbolic size)."""
-
-    dtype: str
-    """Name without ``torch.``."""
-    shape: tuple[int | str, ...]
-    device: str | None
-    """As `torch.device` prints it, or None where it is not said."""
-
-
 def device_name(kind: str, index: int | None) -> str:
     """Return how torch prints a device.
 
@@ -93,47 +83,6 @@ def device_name(kind: str, index: int | None) -> str:
     ('cuda:1', 'cpu')
     """
     return str(kind) if index is None else f"{kind}:{index}"
-
-
-def tensor_facts(document: Any, value: Value) -> TensorFacts | None:
-    """Return what the tensor is that a value stands for, or None if it stands for something else."""
-    value = resolved(document, value)
-    if type(value) is not list or len(value) < 2:
-        return None
-    read = _FACTS.get(value[0])
-    return None if read is None else read(document, value)
-
-
-def _of_tensor(document: Any, value: Value) -> TensorFacts:
-    record = entry(document, "tensors", value[1])
-    # a sparse tensor has the dtype and the device of its values
-    held = entry(document, "tensors", record["values"]) if "values" in record else record
-    stored = entry(document, "storages", held["storage"]) if "storage" in held else held
-    return TensorFacts(held["dtype"], tuple([size_text(n) for n in record.get("size", ())]), stored["device"])
-
-
-def _of_fake(document: Any, value: Value) -> TensorFacts:
-    described = entry(document["fakes"], "description", value[1])
-    dtype, device, size = entry(document, "descriptions", described)[:3]
-    return TensorFacts(dtype, tuple([size_text(n) for n in size]), device)
-
-
-def _of_named(document: Any, value: Value) -> TensorFacts | None:
-    """A `torch.fx.passes.shape_prop.TensorMetadata`: shape, dtype, and what else a ShapeProp pass notes."""
-    if entry(document, "targets", value[1])[1] != "torch.fx.passes.shape_prop.TensorMetadata":
-        return None
-    shape, dtype = resolved(document, value[2][0]), resolved(document, value[2][1])
-    if type(shape) is not list or type(dtype) is not list or dtype[0] != "dtype":
-        return None
-    return TensorFacts(str(dtype[1]), tuple([size_text(n) for n in shape[1]]), None)
-
-
-_FACTS: dict[str, Any] = {"tensor": _of_tensor, "fake": _of_fake, "named": _of_named}
-
-
-def size_text(size: Value) -> int | str:
-    """Return a size as a number, or ``"?"`` if it is symbolic."""
-    return size if type(size) is int else "?"
 
 
 def node_names(graph: Any) -> list[str]:
@@ -210,6 +159,7 @@ _PARTS = {
 }  # fmt: skip
 """Tag -> where in the tagged value the list of its parts stands; other values have none."""
 
+_MAPPINGS = frozenset({"dict", "ordered", "default", "idict"})
 CONTAINERS = frozenset(_PARTS)
 """Tags of values that hold others."""
 
@@ -269,20 +219,55 @@ def members(document: Any, key: str, step: int) -> Iterator[tuple[int, str, Valu
                 yield row, name, value
 
 
+def held_by_root(document: Any) -> Iterator[tuple[str, Value]]:
+    """Yield (path, value) of the modules, programs, graphs and tensors in the containers at the root.
+
+    The path is what Python writes behind the object: ``['graph']``, ``[0]``, or "" for the object itself.
+    """
+    stack: list[tuple[str, Value]] = [("", document["root"])]
+    seen: set[Any] = set()
+    while stack:
+        path, value = stack.pop()
+        if type(value) is not list:
+            continue
+        if value[0] == "shared":
+            if value[1] in seen:
+                continue
+            seen.add(value[1])
+        held = resolved(document, value)
+        if type(held) is not list:
+            continue
+        if held[0] in ("module", "program", "graph", "tensor"):
+            yield path, held
+        elif held[0] in CONTAINERS:
+            found = parts(held)
+            if held[0] in _MAPPINGS:
+                steps = [_step(resolved(document, key)) for key in found[::2]]
+                found = found[1::2]
+            else:
+                steps = [f"[{at}]" for at in range(len(found))]
+            inner = [(f"{path}{step}"[:LONGEST_PATH], part) for step, part in zip(steps, found, strict=True)]
+            stack.extend(reversed(inner))
+
+
+def _step(key: Any) -> str:
+    return f"[{key!r:.80}]" if isinstance(key, str | int | float | bytes) else "[...]"
+
+
 def module_paths(document: Any, start: int | None = None) -> dict[int, str]:
     """Return for each module at or below ``start`` the shortest path that leads to it; "" for itself.
 
     Args:
         document: of the current schema.
-        start: a row of `modules`; None for the module at the root, if a module stands there.
+        start: a row of `modules`; None for the modules that the root holds.
     """
-    if start is None:
-        root = resolved(document, document["root"])
-        if type(root) is not list or root[0] != "module":
-            return {}
-        start = int(root[1])
-    found = {start: ""}
-    queue = [start]
+    found = {start: ""} if start is not None else {}
+    for path, value in held_by_root(document) if start is None else ():
+        if value[0] == "program":
+            found.setdefault(int(entry(document, "programs", value[1])["module"]), path)
+        elif value[0] == "module":
+            found.setdefault(int(value[1]), path)
+    queue = list(found)
     for row in queue:
         flat = entry(document, "modules", row).get("modules", [])
         for name, child in zip(flat[::2], flat[1::2], strict=True):

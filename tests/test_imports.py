@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = """
 _version errors limits qualname inert extensions names collection schemas releases guards
 document
-tables
+tables expressions
+shapes
 container.frames container.history container.plain
 container.header container.index container.sources
 container.writer

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fxarchive.cli import output
-from fxarchive.document import content_section
+from fxarchive.document import DOCUMENT, content_section
 from fxarchive.notation import clipped, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fxarchive.container import Change
+    from fxarchive.expressions import Range
     from fxarchive.inspection import ArchiveInfo
     from fxarchive.ports import Port
     from fxarchive.summary import Weight
@@ -58,6 +59,7 @@ def _write(info: ArchiveInfo, most: int | None) -> None:
         output.fact(label, value)
     for title, ports in (("inputs", info.contents.inputs), ("outputs", info.contents.outputs)):
         _write_rows(title, [_port(port) for port in ports], most)
+    _write_rows("symbols", [_symbol(symbol) for symbol in info.contents.symbols], most)
     calls = [(f"{call.calls:,}", call.name, _KINDS.get(call.kind, "")) for call in info.contents.calls]
     missing = max(0, info.contents.operators - len(calls))
     _write_rows("calls", calls, most, right=(0,), missing=missing)
@@ -87,10 +89,8 @@ def _facts(info: ArchiveInfo) -> list[tuple[str, Any]]:
     facts: list[tuple[str, Any]] = [
         ("object", f"{root}: {_counts(info)}"),
         ("written by", ", ".join(writer)),
-        (
-            "format",
-            ", ".join([f"container {info.container_version}", f"schema {info.schema}", *info.features]),
-        ),
+        ("format", f"container {info.container_version}, schema {info.schema}"),
+        *([("features", ", ".join(map(escaped, info.features)))] if info.features else []),
         ("identity", info.identity),
         ("size", f"{stored}{_sections(info)}"),
     ]
@@ -171,7 +171,8 @@ def _sections(info: ArchiveInfo) -> str:
     weights = [section for section in info.sections if section not in (*graph, *artefacts)]
     parts = []
     if graph:
-        parts.append(f"graph {output.size_text(graph[0].stored_size)}")
+        noun = "graph" if content == DOCUMENT else content
+        parts.append(f"{noun} {output.size_text(graph[0].stored_size)}")
     if weights:
         stored = output.size_text(sum([section.stored_size for section in weights]))
         packed = " (zstd)" if "zstd" in {section.codec for section in weights} else ""
@@ -188,6 +189,16 @@ def _shown(value: Any) -> str:
 
 def _port(port: Port) -> tuple[str, str]:
     return port.name, port.text or "?"
+
+
+def _symbol(symbol: Range) -> tuple[str, str]:
+    if symbol.least and symbol.most:
+        said = f"{symbol.least} to {symbol.most}" if symbol.least != symbol.most else symbol.least
+    elif symbol.least or symbol.most:
+        said = f"at least {symbol.least}" if symbol.least else f"at most {symbol.most}"
+    else:
+        said = "any number"
+    return symbol.name, said + (f", captured with {symbol.hint}" if symbol.hint else "")
 
 
 def _weight(weight: Weight) -> tuple[str, str]:

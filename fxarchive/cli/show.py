@@ -23,6 +23,8 @@ def command(file: str, number: int | None, metadata: bool, as_json: bool) -> int
     """
     from fxarchive.errors import FxArchiveError
     from fxarchive.listing import list_graphs
+    from fxarchive.notation import escaped
+    from fxarchive.tables import root_kind
 
     try:
         document, identity = _read(file)
@@ -30,6 +32,10 @@ def command(file: str, number: int | None, metadata: bool, as_json: bool) -> int
         if number is not None and number >= len(graphs):
             raise click.UsageError(
                 f"there is no graph {number}: the archive has {output.counted(len(graphs), 'graph')}"
+            )
+        if not graphs and not as_json:
+            output.line(
+                f"no graph: the archive holds a {escaped(root_kind(document))}; see fxarchive inspect"
             )
         for at, graph in enumerate(graphs if number is None else graphs[number : number + 1]):
             if as_json:

@@ -29,6 +29,8 @@ def test_the_archive_stands_beside_the_stream(call: Call, stream: Path) -> None:
     assert (code, err) == (0, "")
     assert out == f"{archive}: GraphModule of 3 nodes, written by torch 2.13, identity {identity}\n"
     assert stream.exists()
+    assert ": stream " in call("inspect", archive).out
+    assert "weights" not in call("inspect", archive).out
 
 
 def test_an_archive_that_is_there_is_replaced_only_by_force(call: Call, stream: Path) -> None:

@@ -150,3 +150,21 @@ def test_100_000_nodes_in_under_200_ms(tmp_path: Path) -> None:
     done = subprocess.run([*PROGRAM, "inspect", str(path)], capture_output=True, text=True, check=True)
     assert "100,002 nodes" in done.stdout
     assert "torch.relu" in done.stdout
+
+
+def test_symbolic_sizes_and_where_tensors_are_in_a_tree(call: Call, tmp_path: Path) -> None:
+    rows = torch.export.Dim("rows", min=2, max=64)
+    program = torch.export.export(torch.nn.Linear(8, 2), (torch.randn(4, 8),), dynamic_shapes=({0: rows},))
+    path = tmp_path / "tree.fxa"
+    api.save({"program": program, "tables": [torch.ones(3)]}, path)
+    code, out, _ = call("inspect", path)
+    symbol = str(next(iter(program.range_constraints)))
+    assert code == 0
+    assert "  features    exported-programs, " in out
+    assert f"\nsymbols\n  {symbol}  2 to 64, captured with 4\n" in out
+    assert "['tables'][0]" in out
+    shown = call("show", path).out.splitlines()
+    assert shown[0].startswith("graph 0 (['program']): ")
+    assert any(f": f32[{symbol}, " in line for line in shown)
+    held = json.loads(call("inspect", "--json", path).out)["contents"]
+    assert held["symbols"] == [{"name": symbol, "least": "2", "most": "64", "hint": "4"}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import fxarchive
 from tests.cli.conftest import Call
 from tests.documents import archive_of, graph, small
 
@@ -49,6 +50,13 @@ def test_a_graph_that_is_not_there_is_wrong_usage(call: Call, good: Path) -> Non
     code, out, err = call("show", "--graph", 5, good)
     assert (code, out) == (2, "")
     assert "there is no graph 5: the archive has 1 graph" in err
+
+
+def test_an_archive_without_graphs_says_so(call: Call, tmp_path: Path) -> None:
+    fxarchive.save([1, 2], tmp_path / "list.fxa")
+    says = "no graph: the archive holds a list; see fxarchive inspect\n"
+    assert call("show", tmp_path / "list.fxa") == (0, says, "")
+    assert call("show", "--json", tmp_path / "list.fxa") == (0, "", "")
 
 
 def test_json_is_one_object_a_graph(call: Call, tmp_path: Path) -> None:
