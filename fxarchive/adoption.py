@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeAlias
 
-from fxarchive import container, store
+from fxarchive import bundles, container, store
 from fxarchive._version import __version__
 from fxarchive.chain import STREAM_SCHEMA
 from fxarchive.container import Header, NewSection, Writer
@@ -60,6 +60,7 @@ def adopt(
     *,
     torch: str | None = None,
     to: int = STREAM_SCHEMA,
+    at: Sequence[bundles.Key] = (),
     metadata: Mapping[str, Any] | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> AdoptReport:
@@ -72,6 +73,8 @@ def adopt(
         path: of the archive: a path, an open binary file (written forward only), or an fsspec URL.
         torch: the release of torch that wrote the stream, such as "2.9", where you know it; None to
             take what the records of the stream prove.
+        at: where the stream is in a pickle that another program wrote, as keys, positions and names of attributes:
+            ``("graph_module",)`` for a dict that has it under that key. Pickles inside of pickles add nothing.
         to: the schema of the archive: 1 for the stream as it is, or the current one, as if it were upgraded at once.
         metadata: plain values of your own, shown by `inspect`; keys are strings.
         limits: bounds on the stream.
@@ -82,10 +85,10 @@ def adopt(
     Raises:
         ArchiveNotFound, StoreError: a path cannot be read or written.
         BadStream: the stream is no pickle, or a broken one.
-        NotAGraphPickler: it is another pickle, or one with records of dill, which are code.
+        NotAGraphPickler: it is another pickle or another kind of file, or it has records of dill, which are code.
         TooLarge: it is over a bound.
         MigrationFailed: ``to`` is not 1, and something in the stream cannot be translated; it names each.
-        ValueError: ``torch`` is not a release, or ``to`` not a schema.
+        ValueError: ``torch`` is not a release, ``to`` not a schema, or there is no stream at ``at``.
 
     >>> import torch, fxarchive
     >>> from torch.fx._graph_pickler import GraphPickler
@@ -99,7 +102,9 @@ def adopt(
     if torch is not None and given is None:
         raise ValueError(f"torch is {torch!r:.80}; give a release such as '2.9' or '2.9.1'.")
     data = _bytes_of(stream, limits)
-    found = look(data)
+    if at:
+        data = bundles.stream_at(data, at)
+    found = look(data, known=torch is not None)
     writer = str(found.releases if torch is None else torch)
     header = Header(
         schema=STREAM_SCHEMA,
@@ -125,14 +130,21 @@ def adopt(
     return AdoptReport(written.identity, written.size, writer, made.header.root, found.nodes, to, notes)
 
 
-def look(data: bytes) -> Survey:
+def look(data: bytes, *, known: bool = False) -> Survey:
     """Read a stream inertly and return what it holds.
+
+    Args:
+        data: the stream.
+        known: whether somebody knows that GraphPickler wrote it, so that it need not show.
 
     Raises:
         BadStream: the stream is no pickle, or a broken one.
-        NotAGraphPickler: it is another pickle, or one with records of dill.
+        NotAGraphPickler: it is another pickle, another kind of file, or a stream with records of dill.
         TooLarge: it is over a bound.
     """
+    other = bundles.other_kind(data)
+    if other is not None:
+        raise NotAGraphPickler(other)
     root = read_stream(data)
     found = survey(root)
     if found.dill:
@@ -140,14 +152,23 @@ def look(data: bytes) -> Survey:
             f"it holds {', '.join(found.dill[:4])}, by which dill stores code; write it again where dill cannot be "
             "imported"
         )
-    if not found.of_pickler:
+    if not (found.of_pickler or known):
+        inside = bundles.streams_in(data)
+        if inside:
+            places = ", ".join(map(bundles.shown, inside[:4])) + (", ..." if len(inside) > 4 else "")
+            raise NotAGraphPickler(
+                f"it is a pickle that holds such streams as bytes, at {places}; say which with at= (--at)"
+            )
         try:  # values that need no record of GraphPickler: a dtype, a list of numbers
             asked = names_to_trust(schema_1_to_2.upgrade(Content(STREAM_SCHEMA, data)).document)
         except UnsupportedValue as error:
             reason = error.problems[0].why
             raise NotAGraphPickler(f"none of its records is one of GraphPickler, and {reason}") from None
         if asked:
-            raise NotAGraphPickler(f"none of its records is one of GraphPickler, and it names {asked[0]}")
+            raise NotAGraphPickler(
+                f"none of its records is one of GraphPickler, and it names {asked[0]}; if GraphPickler wrote it, "
+                "say of which torch with torch= (--torch)"
+            )
     return found
 
 

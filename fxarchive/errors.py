@@ -247,7 +247,7 @@ class BadStream(FxArchiveError):
 
 
 class NotAGraphPickler(FxArchiveError):
-    """A stream to adopt is a pickle, but not one of torch's GraphPickler. Attributes: `reason` (str)."""
+    """A stream to adopt is something else: another pickle, or another kind of file. Attributes: `reason` (str)."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(

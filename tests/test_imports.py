@@ -68,6 +68,7 @@ orders comparison
 outputs
 upgrading
 batch
+bundles
 adoption
 codec.filters codec.installed codec.deferral
 codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.resolve

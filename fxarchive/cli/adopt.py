@@ -38,10 +38,23 @@ if TYPE_CHECKING:
     metavar="N",
     help="The schema of the archive: 1 keeps the stream as it is, 2 is what fxarchive itself writes.",
 )
+@click.option(
+    "--at",
+    "keys",
+    metavar="KEY",
+    multiple=True,
+    help="In a pickle of another program: a key or position that leads to the stream; repeatable.",
+)
 @click.option("--force", is_flag=True, help="Replace an archive that is there already.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a stream, one a line.")
 def command(
-    streams: tuple[str, ...], target: str | None, release: str | None, to: int, force: bool, as_json: bool
+    streams: tuple[str, ...],
+    target: str | None,
+    release: str | None,
+    to: int,
+    keys: tuple[str, ...],
+    force: bool,
+    as_json: bool,
 ) -> int:
     """Put what torch.fx._graph_pickler.GraphPickler wrote into archives, as it is; the streams stay.
 
@@ -54,15 +67,16 @@ def command(
 
     if target is not None and len(streams) > 1 and not os.path.isdir(target):
         raise click.UsageError(f"{target} is not a folder, and there are {len(streams)} streams")
+    at = [int(key) if key.isdecimal() and key.isascii() and len(key) < 10 else key for key in keys]
     code = 0
     for stream in streams:
         path = _target(stream, target)
         try:
             if not force and "://" not in path and os.path.lexists(path):
                 raise StoreError(path, "it is there already; name another path or pass --force")
-            report = adopt(stream, path, torch=release, to=to)
+            report = adopt(stream, path, torch=release, to=to, at=at)
         except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="'--torch'") from error
+            raise click.BadParameter(str(error), param_hint="'--at'" if at else "'--torch'") from error
         except FxArchiveError as error:
             code = 1
             output.complain(stream, error)

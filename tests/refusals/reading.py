@@ -209,6 +209,14 @@ case(
     "stream-of-others",
     lambda folder: fxarchive.adopt(b"\x80\x04cposix\nsystem\nX\x02\x00\x00\x00id\x85R.", folder / "g.fxa"),
 )
+case("stream-of-another-kind", lambda folder: fxarchive.adopt(b"PK\x03\x04 model/data.pkl", folder / "g.fxa"))
+case(
+    "stream-in-a-pickle",
+    lambda folder: fxarchive.adopt(
+        pickle.dumps({"graph": b"\x80\x04ctorch.fx._graph_pickler\nx\n)R."}), folder / "g.fxa"
+    ),
+)
+case("stream-at", lambda folder: fxarchive.adopt(b"\x80\x04N.", folder / "g.fxa", at=["graph"]))
 case(
     "stream-of-dill",
     lambda folder: fxarchive.adopt(b"\x80\x04cdill._dill\n_create_code\n)R.", folder / "g.fxa"),
