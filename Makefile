@@ -26,8 +26,8 @@ $(VENV)/.test: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	@touch $@
 
-demo: $(VENV)/.base ## save a transformer's graph, inspect it, load it in a second process, compare
-	$(BIN)/python examples/demo.py
+demo: $(VENV)/.base ## save a transformer's graph, inspect it, load it in a second process, compare; open old files
+	PYTHONWARNINGS="ignore:Failed to initialize NumPy" $(BIN)/python examples/demo.py
 
 test: lint types ## run everything that checks
 	$(BIN)/python -m pytest $(TIMED)

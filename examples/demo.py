@@ -1,4 +1,5 @@
 """Save the graph of a transformer, inspect it, load it in a second process, and compare the outputs bit for bit.
+Then open what torch's own GraphPickler wrote six releases ago.
 
 ``python examples/demo.py [--layers N] [--width N] [--own] [--output DIR]``; the default is the size of GPT-2 small.
 The exit code is 0 only when the outputs are the same.
@@ -25,7 +26,9 @@ from torch.fx._graph_pickler import GraphPickler, Options
 import fxarchive
 
 SECOND = Path(__file__).resolve().with_name("second_process.py")
-CLI = [sys.executable, "-c", "import sys; from fxarchive.cli import main; sys.exit(main())"]
+OLD = Path(__file__).resolve().with_name("old_streams.py")
+STREAMS = Path(__file__).resolve().parents[1] / "tests" / "corpus" / "schema-1" / "torch-2.7.0"
+CLI = [sys.executable, "-m", "fxarchive"]
 LENGTH = 32
 """Tokens in the example input."""
 
@@ -86,12 +89,12 @@ def run(folder: Path, options: argparse.Namespace) -> int:
     print("\n" + "\n".join("    " + line for line in ended.stdout.splitlines()) + "\n")
 
     ours, seconds = timed(lambda: second_process("fxarchive", archive, expected))
-    step(
-        5,
-        "load",
-        "in a second process, called with the same input (time includes starting Python and torch)",
-        seconds,
+    spent = (
+        "failed"
+        if ours["load"] is None
+        else f"loaded in {ours['load']:.3f} s, called in {ours['call']:.2f} s"
     )
+    step(5, "load", f"in a second process: {spent}; the rest is the start of Python and torch", seconds)
 
     _, pickle_seconds = timed(
         lambda: pickled.write_bytes(GraphPickler.dumps(graph, Options(ops_filter=None)))
@@ -102,25 +105,47 @@ def run(folder: Path, options: argparse.Namespace) -> int:
         {"save": save_seconds, "bytes": report.size, **ours},
         {"save": pickle_seconds, "bytes": pickled.stat().st_size, **theirs},
     )
-    if ended.returncode != 0 or ours["same"] is not True:
-        why = (
-            "`fxarchive inspect` failed" if ended.returncode != 0 else "the second process failed (see above)"
+    old, seconds = timed(lambda: answer_of([sys.executable, str(OLD), str(STREAMS)]))
+    step(
+        7,
+        "old",
+        f"graphs that GraphPickler of torch 2.7.0 wrote, opened by torch {torch.__version__}",
+        seconds,
+    )
+    print_old(old)
+
+    failures = [
+        why
+        for why, failed in (
+            ("`fxarchive inspect` failed", ended.returncode != 0),
+            ("the second process failed (see above)", ours["same"] is None),
+            ("the outputs differ", ours["same"] is False),
+            ("old graphs do not open", not old or old["fxarchive"] != old["all"]),
         )
-        print(f"FAILED: {'the outputs differ' if ours['same'] is False else why}.")
+        if failed
+    ]
+    if failures:
+        print(f"FAILED: {', '.join(failures)}.")
         return 1
     print(
         f"Proven: a graph of {len(graph.graph.nodes):,} nodes and {parameters:,} parameters, saved by one process, "
-        "gave the same outputs bit for bit in another that had only the file."
+        "gave the same outputs bit for bit in another that had only the file; "
+        f"and {old['all']} graphs that torch 2.7.0 wrote gave what it recorded."
     )
     return 0
 
 
 def second_process(kind: str, path: Path, expected: Path) -> dict[str, Any]:
     """Load and call in a fresh interpreter; return the seconds it took and whether the outputs are the same."""
-    command = [sys.executable, str(SECOND), kind, str(path), str(expected)]
+    result = answer_of([sys.executable, str(SECOND), kind, str(path), str(expected)])
+    return result or {"load": None, "call": None, "same": None}
+
+
+def answer_of(command: Sequence[str]) -> dict[str, Any]:
+    """Run a process and return the object in the last line of what it prints; an empty one if it fails."""
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if ended.returncode != 0:
-        return {"load": None, "call": None, "same": None}
+        return {}
     result: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return result
 
@@ -149,6 +174,15 @@ def print_comparison(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     for label, key, form in rows:
         cells = ("failed" if side[key] is None else form.format(side[key]) for side in (ours, theirs))
         print(f"    {label:<30}" + "".join(f"{cell:>16}" for cell in cells))
+    print()
+
+
+def print_old(old: dict[str, Any]) -> None:
+    """Print how many graphs each opens, and why the others do not open."""
+    cells = [f"{old[side]} of {old['all']}" if old else "failed" for side in ("fxarchive", "GraphPickler")]
+    print(f"\n    {'outputs as torch 2.7 recorded':<30}" + "".join(f"{cell:>16}" for cell in cells))
+    if old and old["why"]:
+        print(f"    GraphPickler: {old['why'].partition(' from ')[0]}")
     print()
 
 

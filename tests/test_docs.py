@@ -102,3 +102,14 @@ def test_blocks_and_links_are_found(tmp_path: Path) -> None:
     lost = tmp_path / "page.md"
     lost.write_text("[gone](gone.md) [web](https://example.org/x)")
     assert broken_links(lost) == ["gone.md"]
+
+
+def test_decisions_have_one_shape() -> None:
+    """A blank line on both sides of each heading, a date in it, the newest last."""
+    lines = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8").split("\n")
+    entries = [at for at, line in enumerate(lines) if line.startswith("#")][1:]
+    assert [lines[at] for at in entries if lines[at - 1] or lines[at + 1] or not lines[at + 2]] == []
+    dates = [re.fullmatch(r"## (\d{4}-\d\d-\d\d): .+[^.]", lines[at]) for at in entries]
+    assert [lines[at] for at, date in zip(entries, dates, strict=True) if date is None] == []
+    found = [date[1] for date in dates if date is not None]
+    assert found == sorted(found)
