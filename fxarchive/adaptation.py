@@ -12,15 +12,18 @@ from typing import Any, Protocol
 
 from fxarchive import releases
 from fxarchive.binding import Unbound, bind
-from fxarchive.calls import Calls
+from fxarchive.calls import CALL_FUNCTION, Calls
 from fxarchive.document import OPS, Document, Graph
 from fxarchive.errors import Problem
 from fxarchive.migrations.operators import methods, remedy, upgraders
-from fxarchive.migrations.operators.calls import Call, Kind, Operand, Unportable
+from fxarchive.migrations.operators.calls import Call, Kind, Operand, Unportable, Upgrader
 from fxarchive.schemas import parse
 from fxarchive.tables import lists_in
 
-CALL_FUNCTION, CALL_METHOD = OPS.index("call_function"), OPS.index("call_method")
+CALL_METHOD = OPS.index("call_method")
+
+WRAPPER = "with_effects"
+"""The higher-order operator that calls another operator, which it is given, with the arguments that follow."""
 
 
 class Torch(Protocol):
@@ -104,7 +107,13 @@ class _Adaptation:
         self.problems: dict[tuple[Kind, str], str] = {}
         self.missing: set[tuple[Kind, str]] = set()
         self._number = releases.number_of(torch.release)
-        self._rows: dict[tuple[str, str], int] = {}
+        self._rows: dict[tuple[str, str], int] = {
+            (kind, name): row for row, (kind, name, *_) in enumerate(self.targets) if kind == "higher_order"
+        }
+        self._wrappers = {row for (_, name), row in self._rows.items() if name == WRAPPER}
+        self._getitems = {
+            row for row, record in enumerate(self.targets) if record[:2] == ["function", "operator.getitem"]
+        }
         self._moved: dict[int, list[int]] = {}
         """Row of a graph that has new nodes -> where each of its nodes went."""
 
@@ -136,14 +145,21 @@ class _Adaptation:
         return None if self.torch.has(kind, name) and not self._raises(kind, name) else kind
 
     def _raises(self, kind: Kind, name: str) -> bool:
-        since = [found.since for found in upgraders().get((kind, name), ()) if found.since]
-        return any(self._number >= releases.number_of(release) for release in since)
+        return any(self._differs(found) for found in upgraders().get((kind, name), ()))
+
+    def _differs(self, upgrader: Upgrader) -> bool:
+        """Whether this torch is one of those for which ``upgrader`` says that what it rewrites raises."""
+        since, before = upgrader.since, upgrader.before
+        return (since is not None and self._number >= releases.number_of(since)) or (
+            before is not None and self._number < releases.number_of(before)
+        )
 
     def _graph(self, row: int, graph: Graph, suspects: Mapping[int, Kind]) -> Graph:
+        wrappers = self._wrappers if "higher_order" in suspects.values() else ()
         numbers = [
             number
             for number, (op, target) in enumerate(zip(graph["ops"], graph["targets"], strict=True))
-            if (op == CALL_FUNCTION and target in suspects)
+            if (op == CALL_FUNCTION and (target in suspects or target in wrappers))
             or (op == CALL_METHOD and self._old_method(target))
         ]
         if not numbers:
@@ -155,10 +171,11 @@ class _Adaptation:
         for number in numbers:
             target = graph["targets"][number]
             method = graph["ops"][number] == CALL_METHOD
-            kind: Kind = "method" if method else suspects[target]
+            kind: Kind = "method" if method else suspects.get(target, "higher_order")
             name = self.texts[target] if method else self.targets[target][1]
             schema = self.targets[target][2] if kind == "operator" else None
-            call = calls.read(number, kind, name, number in used)
+            items = calls.items(number, self._getitems) if kind == "higher_order" else None
+            call = calls.read(number, kind, name, number in used, items)
             try:
                 new, why = self._rewritten(call, schema)
             except Unportable as error:
@@ -191,6 +208,8 @@ class _Adaptation:
                     ], "its arguments changed"
                 except Unbound as error:
                     reason = f"{error}; the archive has {schema} and this torch has {running}"
+        if call.kind == "higher_order" and self.torch.has(call.kind, call.name):
+            return self._in_its_form(call)
         for upgrader in upgraders().get((call.kind, call.name), ()):
             if upgrader.schemas and schema not in upgrader.schemas:
                 continue
@@ -200,6 +219,30 @@ class _Adaptation:
             if all(self._takes(step) for step in new):
                 return new, upgrader.why
         raise Unportable(reason or self._remedy(call.kind, call.name))
+
+    def _in_its_form(self, call: Call) -> tuple[list[Call], str]:
+        """Return a call of a higher-order operator in the form that this torch takes."""
+        for upgrader in upgraders().get((call.kind, call.name), ()):
+            if self._differs(upgrader) and upgrader.rewrite is not None:
+                new = upgrader.rewrite(call)
+                if new != [call]:
+                    return new, upgrader.why
+        if call.name == WRAPPER and len(call.args) > 1:
+            return self._wrapped_in_its_form(call)
+        return [call], ""
+
+    def _wrapped_in_its_form(self, call: Call) -> tuple[list[Call], str]:
+        """Rewrite what `WRAPPER` calls for its second argument, where that is a higher-order operator."""
+        token, called, *args = call.args
+        if type(called) is not list or called[0] != "target" or called[1] not in self._rows.values():
+            return [call], ""
+        inner = Call("higher_order", self.targets[called[1]][1], tuple(args), call.kwargs)
+        new, why = self._in_its_form(inner)
+        if len(new) > 1:
+            raise Unportable(f"{why}, which {WRAPPER} cannot call; load with the release that wrote it")
+        if new == [inner]:
+            return [call], ""
+        return [Call(call.kind, call.name, (token, called, *new[0].args), new[0].kwargs)], why
 
     def _takes(self, call: Call) -> bool:
         if call.kind == "operator":
@@ -261,6 +304,8 @@ class _Adaptation:
         return frozenset(retired)
 
     def _settle_value(self, row: int, kind: Kind, name: str) -> None:
+        if kind == "higher_order" and self.torch.has(kind, name):
+            return
         running = self.torch.schema(name) if kind == "operator" else None
         if running is None:
             self._refuse(kind, name, self._remedy(kind, name))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Mapping, Set
+from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any
 
-from fxarchive.document import Graph
+from fxarchive.document import OPS, Graph
 from fxarchive.errors import InvalidDocument
 from fxarchive.migrations.operators.calls import Call, Kind, Operand, Result
 
+CALL_FUNCTION = OPS.index("call_function")
 HOLE = ["hole"]
 
 
@@ -30,7 +32,14 @@ class Calls:
         if self._starts[-1] != len(graph["operands"]) or len(counts) != len(graph["ops"]):
             raise InvalidDocument(where, "its columns do not fit together")
 
-    def read(self, number: int, kind: Kind, name: str, used: bool = True) -> Call:
+    def read(
+        self,
+        number: int,
+        kind: Kind,
+        name: str,
+        used: bool = True,
+        items: frozenset[int] | None = None,
+    ) -> Call:
         """Return the call that node ``number`` makes; its target is said by ``kind`` and ``name``."""
         args, pairs = self.graph["patterns"][self.graph["pattern"][number]]
         distances = iter(self.graph["operands"][self._starts[number] : self._starts[number + 1]])
@@ -41,17 +50,38 @@ class Calls:
             tuple(found[: len(args)]),
             dict(zip(pairs[::2], found[len(args) :], strict=True)),
             used,
+            items,
         )
+
+    def items(self, number: int, getitems: Set[int]) -> frozenset[int] | None:
+        """Return which items of the result of node ``number`` some node uses; None if one uses it as a whole.
+
+        Args:
+            number: the node.
+            getitems: rows of `targets` that are `operator.getitem`.
+        """
+        found = set()
+        for user in self._users.get(number, ()):
+            taken = self.read(user, "function", "")
+            takes = self.graph["ops"][user] == CALL_FUNCTION and self.graph["targets"][user] in getitems
+            if not takes or taken.args[:1] != (Operand(number),) or type(taken.argument(1, "b")) is not int:
+                return None
+            if user in self._users:
+                found.add(taken.argument(1, "b"))
+        return frozenset(found)
+
+    @cached_property
+    def _users(self) -> dict[int, list[int]]:
+        """Return number of each node that is used -> the nodes that use it."""
+        users: dict[int, list[int]] = {}
+        for user, (start, end) in enumerate(pairwise(self._starts)):
+            for distance in self.graph["operands"][start:end]:
+                users.setdefault(user - distance, []).append(user)
+        return users
 
     def users(self) -> set[int]:
         """Return the numbers of the nodes whose result some node uses."""
-        starts = self._starts
-        operands = self.graph["operands"]
-        return {
-            number - distance
-            for number in range(len(starts) - 1)
-            for distance in operands[starts[number] : starts[number + 1]]
-        }
+        return set(self._users)
 
     def replaced(
         self, calls: Mapping[int, list[Call]], target: Callable[[Call], tuple[int, int]]

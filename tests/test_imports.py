@@ -51,6 +51,7 @@ migrations.graph_pickler.families migrations.graph_pickler.survey
 migrations.schema_1_to_2
 migrations.operators.calls
 migrations.operators.autograd migrations.operators.distributed migrations.operators.linear_algebra
+migrations.operators.higher_order
 migrations.operators.named_tensors migrations.operators.normalization migrations.operators.pooling
 migrations.operators.random migrations.operators.sparse migrations.operators.symbolic_shapes
 migrations.operators

@@ -61,7 +61,8 @@ def resolve_targets(dec: Decoder) -> None:
 def _outdated(document: Document) -> bool:
     """Whether names that some upgrader rewrites occur: they may be there and raise when they are called."""
     return not methods().isdisjoint(document["texts"]) or any(
-        (record[0], record[1]) in upgraders() and record[0] == "function" for record in document["targets"]
+        record[0] in ("function", "higher_order") and (record[0], record[1]) in upgraders()
+        for record in document["targets"]
     )
 
 

@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from fxarchive.migrations.operators import (
     autograd,
     distributed,
+    higher_order,
     linear_algebra,
     named_tensors,
     normalization,
@@ -28,6 +29,7 @@ ENTRY_POINT = "fxarchive.upgraders"
 
 OWN: tuple[Upgrader, ...] = (
     *autograd.UPGRADERS,
+    *higher_order.UPGRADERS,
     *linear_algebra.UPGRADERS,
     *named_tensors.UPGRADERS,
     *normalization.UPGRADERS,

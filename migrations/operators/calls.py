@@ -42,6 +42,8 @@ class Call:
         args: `Operand`, `Result`, or values of a document (``["ilist", [1, 2]]``), which may hold them.
         kwargs: likewise, by keyword.
         used: whether any node uses the result; only in what an upgrader takes.
+        items: which items of the result are used, by place; None if it is used as a whole, or nobody asked. Only in
+            what the upgrader of a higher-order operator takes.
     """
 
     kind: Kind
@@ -49,6 +51,7 @@ class Call:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     used: bool = True
+    items: frozenset[int] | None = None
 
     def argument(self, place: int, name: str, default: Any = None) -> Any:
         """Return the argument at ``place`` or of keyword ``name``, else ``default``.
@@ -74,7 +77,11 @@ class Upgrader:
             where nothing can: `why` then says what to do.
         schemas: for operators, the schemas that it takes; empty for any.
         since: release from which functions and methods of that name raise although they are there; None if
-            they are simply gone.
+            they are simply gone. Of higher-order operators, release from which they do not take calls in the form of
+            earlier ones.
+        before: release before which higher-order operators do not take calls in the form of later ones.
+
+    Higher-order operators have no schema: ``rewrite`` gives back a call that has the form already.
     """
 
     kind: Kind
@@ -83,3 +90,4 @@ class Upgrader:
     rewrite: Callable[[Call], list[Call]] | None
     schemas: tuple[str, ...] = ()
     since: str | None = None
+    before: str | None = None
