@@ -82,12 +82,14 @@ def save(
             be kept is an error in both cases.
 
     Returns:
-        The identity, the size and what was dropped.
+        What was written: the identity and the size in bytes of the archive, what was dropped, and the names that
+        `load` will ask for in ``trust=``.
 
     Raises:
         UnsupportedValue: something cannot be kept; the message lists every path. Nothing is written.
         StoreError: the path cannot be written (it also is an `OSError`).
         TooLarge: the graph is over a limit of the format (spec/limits.md).
+        MissingTorch: torch is not installed, or older than 2.7.
         TypeError, ValueError: an argument is not one of those above. What ``obj`` itself raises on the
             example inputs is passed on.
 
@@ -215,8 +217,11 @@ def load(
         MigrationFailed: the file is of an older schema, and a migration cannot take what it holds.
         ForbiddenName, UntrustedNames: the file asks for what it may not have.
         MissingOperator, IncompatibleOperator: the running torch lacks what the graph calls.
+        UnknownExtension, ExtensionFailed: the file has values that another package registers, and it has not
+            registered them, or its decoder raises.
         MissingDevice: tensors belong on a device that this machine lacks; pass ``device=``.
         FakeModeConflict: ``fake_mode`` cannot take the symbols of the archive.
+        MissingTorch: torch is not installed, or older than 2.7.
         TypeError, ValueError: an argument is not one of those above, or ``state_dict`` does not fit: the
             archive holds no module at its root, or names or shapes differ.
 
@@ -283,7 +288,16 @@ def dumps(
     weights: Literal["raw", "zstd", "omit"] = "raw",
     on_unsupported: Literal["error", "drop"] = "error",
 ) -> bytes:
-    """Return the archive of ``obj`` as bytes; arguments and errors are those of `save`.
+    """Return the archive of ``obj`` as bytes.
+
+    Args:
+        obj, metadata, example_inputs, weights, on_unsupported: as for `save`.
+
+    Returns:
+        The bytes that `save` would have written.
+
+    Raises:
+        UnsupportedValue, TooLarge, MissingTorch, TypeError, ValueError: as `save` does.
 
     >>> import torch, fxarchive
     >>> fxarchive.loads(fxarchive.dumps({"weights": torch.arange(3)}))
@@ -311,9 +325,17 @@ def loads(
     state_dict: Mapping[str, torch.Tensor] | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Any:
-    """Return the object of an archive given as bytes; arguments and errors are those of `load`.
+    """Return the object of an archive given as bytes.
 
-    Weights are copied out of ``data``.
+    Args:
+        data: an archive; weights are copied out of it.
+        trust, device, fake_mode, verify, state_dict, limits: as for `load`.
+
+    Returns:
+        The object that was saved.
+
+    Raises:
+        FxArchiveError, TypeError, ValueError: as `load` does, but for what a path can cause.
 
     >>> import fxarchive
     >>> fxarchive.loads(fxarchive.dumps([1.5, {"a": None}]))

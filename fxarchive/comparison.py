@@ -54,6 +54,7 @@ class Comparison:
     right: str
     """Identity of the second; archives of one identity hold the same bytes."""
     differences: tuple[Difference, ...]
+    """In the order of `PARTS`, and within a part in that of the first archive."""
 
     @property
     def same(self) -> bool:
@@ -75,9 +76,13 @@ def compare(
         ignore: parts that may differ, of `PARTS`.
         limits: bounds on what the files may ask for.
 
+    Returns:
+        Both identities, and every difference.
+
     Raises:
-        FxArchiveError: one cannot be read; see `fxarchive.load`.
+        FxArchiveError: one cannot be read; see `inspect`.
         ValueError: ``ignore`` holds something else.
+        TypeError: a path is none of these.
 
     >>> import fxarchive
     >>> one, two = (fxarchive.save([1, number], f"memory://{number}.fxa") for number in (1, 2))

@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 _TAG = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z_][A-Za-z0-9_-]*)+")
 LONGEST_TAG = 200
 """Characters of a tag."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,12 @@ _BY_TAG: dict[str, Extension] = {}
 
 
 def register(
-    cls: type,
+    cls: type[T],
     *,
     tag: str,
     version: int = 1,
-    encode: Callable[[Any], Any],
-    decode: Callable[[Any, int], Any],
+    encode: Callable[[T], Any],
+    decode: Callable[[Any, int], T],
 ) -> None:
     """Keep instances of ``cls``, which fxarchive does not know, as what ``encode`` gives for them.
 
@@ -73,10 +76,16 @@ def register(
 
 
 def unregister(tag: str) -> None:
-    """Forget what was registered as ``tag``.
+    """Forget what was registered under a tag.
+
+    Args:
+        tag: what `register` was given.
 
     Raises:
-        KeyError: nothing was.
+        KeyError: nothing is registered under it.
+
+    >>> register(range, tag="mylib.Range", encode=list, decode=lambda held, version: range(len(held)))
+    >>> unregister("mylib.Range")
     """
     del _BY_CLASS[_BY_TAG.pop(tag).cls]
 

@@ -40,12 +40,15 @@ class ArchiveInfo:
     """What an archive says of itself."""
 
     path: str
+    """As it was given; of an open file its name."""
     size: int
     """Bytes of the file."""
     identity: str
     """SHA-256 over header and index, in hexadecimal: archives with one identity hold the same bytes."""
     container_version: int
+    """Of the bytes of the file (spec/container.md)."""
     schema: int
+    """Of the document in it."""
     min_reader: int
     """Lowest schema that a reader must know."""
     features: tuple[str, ...]
@@ -72,7 +75,9 @@ class ArchiveInfo:
     complete: bool
     """Whether `contents` comes from the document; if False, from the summary that the header holds."""
     contents: Contents
+    """Graphs, nodes, what is called, inputs, outputs, symbols, weights, what loading asks for."""
     sections: tuple[SectionInfo, ...]
+    """In the order of the file."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON; docs/cli.md describes the keys."""
@@ -106,6 +111,7 @@ def inspect(
         NotAnArchive, TruncatedArchive, CorruptArchive, TooLarge: the file is not a whole archive.
         TooNew: its container version is not known. A newer schema is no error: see `ArchiveInfo.too_new`. Neither is an
             older one that no migration can take: see `ArchiveInfo.stuck`.
+        TypeError: ``path`` is none of these.
 
     >>> import torch, fxarchive
     >>> report = fxarchive.save(torch.fx.symbolic_trace(torch.nn.Linear(2, 3)), "memory://linear.fxa")

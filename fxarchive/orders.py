@@ -16,6 +16,7 @@ class UpgradeReport:
     """What was done with one archive."""
 
     path: str
+    """Where the archive is, as it was given."""
     result: str
     """"upgraded", "downgraded", "current" (nothing to do), "copied" (nothing to do but to copy it to the output),
     "done" (the output has it already), "old" (found by a check), "planned" (a dry run), or "failed"."""

@@ -84,14 +84,17 @@ def downgrade(
 ) -> UpgradeReport:
     """Take an archive back to an older schema, for an older fxarchive, or leave it exactly as it was.
 
-    Args and errors as for `upgrade`, and:
-
     Args:
+        path, output, backup, dry_run, limits: as for `upgrade`.
         to: the schema to go back to.
         allow_loss: go on if the older schema cannot hold everything; the report and the header say what is lost.
 
+    Returns:
+        What was done.
+
     Raises:
         LossNotAllowed: something would be lost; the error lists it.
+        FxArchiveError, ValueError: as `upgrade` does; MigrationFailed also where a step cannot be taken back.
 
     >>> import fxarchive
     >>> report = fxarchive.save([1, 2], "memory://list.fxa")

@@ -23,7 +23,9 @@ class VerifyReport:
     """What was checked, and the first thing that is wrong."""
 
     path: str
+    """As it was given; of an open file its name."""
     ok: bool
+    """Whether everything that was checked is well."""
     identity: str | None = None
     """SHA-256 over header and index, in hexadecimal; None if they could not be read."""
     sections_checked: int = 0
