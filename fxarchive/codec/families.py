@@ -8,6 +8,7 @@ from typing import Any
 from fxarchive.codec import (
     artefacts,
     columns,
+    containers,
     contexts,
     extensions,
     facts,
@@ -44,6 +45,7 @@ FAMILIES = (
     tensors,
     subclasses,
     values,
+    containers,
     treespecs,
     operators,
     script_objects,

@@ -12,9 +12,10 @@ from typing import Any
 
 from torch.utils import _pytree as pytree
 
+from fxarchive.codec.containers import MUTABLE
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
-from fxarchive.codec.values import MUTABLE, newer_torch
+from fxarchive.codec.values import newer_torch
 from fxarchive.document import EXPORTED_PROGRAMS, Value
 from fxarchive.errors import InvalidDocument, MissingOperator, Problem
 
