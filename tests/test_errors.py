@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,3 +139,9 @@ def test_a_long_or_unprintable_name_does_not_spoil_a_message() -> None:
     text = str(errors.ForbiddenName("a node", "x" * 500 + "\x1b[2J"))
     assert text.isprintable()
     assert len(text) < 200
+
+
+def test_the_page_for_users_has_every_error() -> None:
+    page = Path(__file__).resolve().parent.parent / "docs" / "errors.md"
+    named = set(re.findall(r"`(\w+)`", page.read_text(encoding="utf-8")))
+    assert {cls.__name__ for cls in classes()} - named == {"FxArchiveError"}

@@ -107,7 +107,7 @@ def decode(
     """Turn an audited document of the current schema into the object that it stands for.
 
     Args:
-        document: as `fxarchive.trust.audit` passed it.
+        document: as `fxarchive.audit.audit` passed it.
         sections: where the bytes of storages come from.
         trust: names of classes and functions outside the shipped list that may be used.
         device: where real tensors go; None for where they were.
