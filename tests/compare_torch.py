@@ -57,6 +57,8 @@ INTERNAL_TO_FAKES = {
     "dispatch_keys",
     "real_tensor",
 }
+NOTED_BY_DYNAMO = ("_dynamo_static_input_type", "unguarded")
+"""What torch.compile notes on each tensor of a module, whenever it meets one."""
 INTERNAL_TO_WRAPPERS = ("_sym_sizes_capsule", "_sym_strides_capsule", "_metadata_cache")
 COMPRESSED = {
     torch.sparse_csr: ("crow_indices", "col_indices"),
@@ -87,8 +89,8 @@ def _tensor(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) -
     if not _same_description(c, path, left, right):
         return
     for name in sorted(vars(left).keys() | vars(right).keys()):
-        if not name.startswith(INTERNAL_TO_WRAPPERS):
-            x, y = vars(left).get(name, ...), vars(right).get(name, ...)
+        x, y = vars(left).get(name, ...), vars(right).get(name, ...)
+        if not (name.startswith(INTERNAL_TO_WRAPPERS) or (name, x) == NOTED_BY_DYNAMO):
             c.push(f"{path}.{name}", x, y)
     if left.is_leaf and right.is_leaf:
         c.push(f"{path}.grad", left.grad, right.grad)
@@ -386,7 +388,7 @@ def _module(c: Comparison, path: str, left: nn.Module, right: nn.Module) -> None
         skipped = set()
     mine, others = vars(left), vars(right)
     for name in [*mine, *(name for name in others if name not in mine)]:
-        if name in skipped:
+        if name in skipped or name == "_is_torch_compile":  # which torch.compile leaves in what it was given
             continue
         in_metadata = name == "meta" and isinstance(left, fx.GraphModule)
         x, y = mine.get(name, ...), others.get(name, ...)

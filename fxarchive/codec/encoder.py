@@ -87,6 +87,8 @@ class Encoder:
         """Where the work at hand stands below the root."""
         self.keep = False
         """Whether tensors keep their bytes even where weights are left out: no state dict holds these."""
+        self.in_module = False
+        """Whether what a module holds is being encoded."""
         self.inert = False
         """Whether metadata is being encoded, where classes and functions are kept as names."""
         self.operands: Any = None
@@ -200,6 +202,15 @@ class Encoder:
                 yield
         finally:
             self.inert = before
+
+    @contextmanager
+    def module(self) -> Iterator[None]:
+        """Encode within this context what a module holds."""
+        self.in_module = True
+        try:
+            yield
+        finally:
+            self.in_module = False
 
     @contextmanager
     def keeping(self) -> Iterator[None]:

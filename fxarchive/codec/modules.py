@@ -48,6 +48,9 @@ _KEYS = frozenset(Module.__annotations__)
 _DERIVED_OF_RNNS = ("_flat_weights", "_flat_weight_refs")
 """Caches of parameters that `torch.nn.RNNBase` keeps; `_flat_weights_names` says what is in them."""
 
+_WAS_COMPILED = "_is_torch_compile"
+"""Attribute that torch.compile leaves in a module that was given to it; it says nothing about the module."""
+
 # encoding
 
 
@@ -97,12 +100,13 @@ def _fill_record(enc: Encoder, module: torch.nn.Module, path: str, record: dict[
         covered |= encode_graph_module(enc, module, path, record, problems)
     if isinstance(module, torch.nn.RNNBase) and _is_derived(module):
         covered |= set(_DERIVED_OF_RNNS)
-    lists = {
-        "parameters": _parameters(enc, held, problems),
-        "buffers": _buffers(enc, held, problems),
-        "modules": _modules(enc, held, path, problems),
-        "attributes": _attributes(enc, module, path, covered, problems),
-    }
+    with enc.module():
+        lists = {
+            "parameters": _parameters(enc, held, problems),
+            "buffers": _buffers(enc, held, problems),
+            "modules": _modules(enc, held, path, problems),
+            "attributes": _attributes(enc, module, path, covered, problems),
+        }
     record.update((key, flat) for key, flat in lists.items() if flat)
     if problems:
         raise Refused(problems)
@@ -144,7 +148,7 @@ def _attributes(
 ) -> list[Any]:
     flat: list[Any] = []
     for name, value in vars(module).items():
-        if name in covered or (name == COMPILED and value is None):
+        if name in covered or name == _WAS_COMPILED or (name == COMPILED and value is None):
             continue
         why = why_not_an_attribute(type(module), name)
         if why is not None:
@@ -198,10 +202,15 @@ def _is_derived(module: torch.nn.RNNBase) -> bool:
     if weights is None:
         return False
     flat, references = held.get("_flat_weights", []), held.get("_flat_weight_refs", [])
-    return (
-        len(flat) == len(weights) == len(references)
-        and all(found is weight for found, weight in zip(flat, weights, strict=True))
-        and all((found and found()) is weight for found, weight in zip(references, weights, strict=True))
+    if not len(flat) == len(weights) == len(references):
+        return False
+    if not all([found is None or isinstance(found, weakref.ref) for found in references]):
+        return False
+    pairs = zip(references, weights, strict=True)
+    if any([found and weight is not None and found() is not weight for found, weight in pairs]):
+        return True  # other weights took their place (torch.func.functional_call), so forward fills both anew
+    return all([found is weight for found, weight in zip(flat, weights, strict=True)]) and all(
+        [(found and found()) is weight for found, weight in zip(references, weights, strict=True)]
     )
 
 

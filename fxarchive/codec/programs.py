@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -71,8 +72,8 @@ def _fill_record(enc: Encoder, program: Any, path: str, record: dict[str, Any]) 
     for key, name, encode in (
         ("module", "graph_module", lambda value: encode_module(enc, value)[1]),
         ("signature", "graph_signature", enc.value),
-        ("state", "state_dict", enc.value),
-        ("constants", "constants", lambda value: _kept(enc, value)),
+        ("state", "state_dict", lambda value: _of_module(enc, enc.value, value)),
+        ("constants", "constants", lambda value: _of_module(enc, partial(_kept, enc), value)),
         ("ranges", "range_constraints", enc.value),
         ("calls", "module_call_graph", enc.value),
         ("examples", "example_inputs", lambda value: _encode_examples(enc, value, record)),
@@ -89,6 +90,11 @@ def _fill_record(enc: Encoder, program: Any, path: str, record: dict[str, Any]) 
         problems += _problems_of_guards(record["guards"])
     if problems:
         raise Refused(problems)
+
+
+def _of_module(enc: Encoder, encode: Callable[[Any], Value], value: Any) -> Value:
+    with enc.module():
+        return encode(value)
 
 
 def _kept(enc: Encoder, value: Any) -> Value:

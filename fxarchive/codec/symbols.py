@@ -63,8 +63,20 @@ def fake_mode(dec: Decoder, environment: int | None = None) -> Any:
 
         return restore.fake_mode(dec, environment)
     if dec.fake_mode is None:
-        dec.fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+        dec.fake_mode = FakeTensorMode(shape_env=_empty_environment(dec), allow_non_fake_inputs=True)
     return dec.fake_mode
+
+
+def _empty_environment(dec: Decoder) -> Any:
+    """Return a ShapeEnv where the mode needs one though nothing in the document has a symbol, else None.
+
+    Programs and higher-order operators make symbols when they are traced again (`run_decompositions`).
+    """
+    if "programs" in dec.document or any([row[0] == "higher_order" for row in dec.document["targets"]]):
+        from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+        return ShapeEnv()
+    return None
 
 
 def restoring(dec: Decoder) -> AbstractContextManager[None]:

@@ -50,6 +50,10 @@ FIELDS = frozenset(
 )  # fmt: skip
 """Every field that a row of `tensors` may have."""
 
+_NOTED = "_dynamo_static_input_type"
+"""Attribute in which torch.compile notes "unguarded" on each tensor of a module that it meets, whenever it meets one.
+A module is the same before and after it was compiled, so the note is left out; marks of the user are kept."""
+
 _SIMPLE = frozenset({"storage", "dtype", "size", "class", "requires_grad"})
 _INTEGERS = frozenset({int})
 
@@ -193,6 +197,9 @@ def _encode_uninitialized(tensor: torch.Tensor) -> dict[str, Any]:
 
 def _encode_extras(enc: Encoder, tensor: torch.Tensor, record: dict[str, Any]) -> None:
     attributes = vars(tensor)
+    held = enc.in_module or type(tensor) is torch.nn.Parameter
+    if held and attributes.get(_NOTED) == "unguarded":
+        attributes = {name: value for name, value in attributes.items() if name != _NOTED}
     if attributes:
         record["attributes"] = encode_attributes(enc, attributes)
     grad = tensor._grad

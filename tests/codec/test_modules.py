@@ -363,6 +363,35 @@ def test_a_changed_cache_of_a_recurrent_module_comes_back_as_it_is() -> None:
     assert again._flat_weights[1] is again.weight_hh_l0
 
 
+def test_caches_of_recurrent_modules_from_a_transform_are_rebuilt() -> None:
+    module = nn.LSTM(3, 3)
+    x = torch.randn(4, 2, 3)
+    before = fxarchive.dumps(module)
+    torch.func.grad(lambda weights: torch.func.functional_call(module, weights, (x,))[0].sum())(
+        dict(module.named_parameters())
+    )  # leaves its own tensors in both caches
+    assert fxarchive.dumps(module) == before
+    assert torch.equal(fxarchive.loads(before)(x)[0], module(x)[0])
+
+
+def test_a_module_is_the_same_before_and_after_it_was_compiled() -> None:
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        return torch.fx.symbolic_trace(nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3), nn.LSTM(3, 3)))
+
+    module = make().eval()
+    before = fxarchive.dumps(module)
+    torch.compile(module, backend="eager")(torch.randn(2, 3))
+    assert fxarchive.dumps(module) == before
+    torch._dynamo.reset()
+
+
+def test_a_mark_of_the_user_on_a_tensor_is_kept() -> None:
+    cache = torch.zeros(2)
+    torch._dynamo.mark_static_address(cache, guard=False)
+    assert vars(fxarchive.loads(fxarchive.dumps([cache]))[0]) == vars(cache) != {}
+
+
 def test_the_document_depends_on_the_module_alone() -> None:
     def model() -> nn.Module:
         torch.manual_seed(1)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch._dynamo import functional_export
+from torch._higher_order_ops import while_loop
 from torch.export import ExportedProgram, export
 
 import fxarchive
@@ -249,6 +250,29 @@ def test_a_program_that_was_unflattened_is_saved_as_before() -> None:
     assert program.graph_module.meta["unflattened_module"] is unflattened
     program.graph_module.meta["unflattened_module"] = "a note of the user's"
     assert fxarchive.loads(fxarchive.dumps(program)).graph_module.meta == program.graph_module.meta
+
+
+def test_a_program_is_the_same_before_and_after_its_module_was_compiled() -> None:
+    program, _ = programs.exported(programs.tied)
+    args, kwargs = program.example_inputs
+    before = fxarchive.dumps(program)
+    torch.compile(program.module(), backend="eager")(*args, **kwargs)
+    torch._dynamo.reset()
+    assert fxarchive.dumps(program) == before
+
+
+class Loop(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> Any:
+        return while_loop(lambda i, t: i < 3, lambda i, t: (i + 1, t * 2), (torch.tensor(0), x))
+
+
+def test_a_loop_without_symbols_decomposes_after_loading() -> None:
+    program = export(Loop(), (torch.ones(2),))
+    loaded = fxarchive.loads(fxarchive.dumps(program))
+    assert str(loaded.run_decompositions()) == str(program.run_decompositions())
+    module = fxarchive.loads(fxarchive.dumps(program.graph_module))
+    mode = next(node.meta["val"].fake_mode for node in module.graph.nodes if node.op == "placeholder")
+    assert mode.shape_env is not None
 
 
 def test_what_dynamo_captures_with_a_codegen_of_its_own_is_refused_with_the_remedy() -> None:
