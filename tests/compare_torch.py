@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import re
 import traceback
 import types
 from collections.abc import Callable
@@ -57,6 +58,8 @@ INTERNAL_TO_FAKES = {
     "dispatch_keys",
     "real_tensor",
 }
+LEFT_BY_DYNAMO = ("_is_torch_compile", "_backend_id")
+"""What torch.compile leaves in a module that it was given, and the random name of one compilation in a graph."""
 NOTED_BY_DYNAMO = ("_dynamo_static_input_type", "unguarded")
 """What torch.compile notes on each tensor of a module, whenever it meets one."""
 INTERNAL_TO_WRAPPERS = ("_sym_sizes_capsule", "_sym_strides_capsule", "_metadata_cache")
@@ -268,7 +271,13 @@ def _node(c: Comparison, path: str, left: fx.Node, right: fx.Node) -> None:
     # Nodes of several graphs of dynamo share one dict of metadata; each node comes back with its own.
     c.partner("metadata", f"{path}.meta", id(left), id(right.meta))
     c.equal(f"{path}.meta type", type(left.meta), type(right.meta))
-    c.push(f"{path}.meta", dict(left.meta), dict(right.meta), in_metadata=True)
+    mine, others = dict(left.meta), dict(right.meta)
+    c.in_metadata = True
+    for key in STACKS:
+        if key in mine and key in others:
+            _stack(c, f"{path}.meta[{key!r}]", mine.pop(key), others.pop(key))
+    c.equal(f"{path}.meta keys", list(map(repr, left.meta)), list(map(repr, right.meta)))
+    c.push(f"{path}.meta", mine, others, in_metadata=True)
     c.equal(f"{path}.users", {user.name for user in left.users}, {user.name for user in right.users})
     inputs, other_inputs = left.all_input_nodes, right.all_input_nodes
     c.equal(f"{path}.all_input_nodes", [x.name for x in inputs], [y.name for y in other_inputs])
@@ -348,11 +357,45 @@ def _frame(c: Comparison, path: str, left: Any, right: Any) -> None:
 def _node_source(c: Comparison, path: str, left: Any, right: Any) -> None:
     """Provenance of a node; the graph in it is an address of the process, of which only sameness counts."""
     for name in ("pass_name", "name", "target"):
-        c.push(f"{path}.{name}", getattr(left, name), getattr(right, name))
+        x, y = getattr(left, name), getattr(right, name)
+        c.push(
+            f"{path}.{name}", *[_IN_MEMORY.sub("", held) if type(held) is str else held for held in (x, y)]
+        )
     for name in ("action", "from_node"):  # sources are values, and so are their lists
         c.push(f"{path}.{name}", tuple(getattr(left, name)), tuple(getattr(right, name)))
     c.equal(f"{path} has a node", left.node_info is None, right.node_info is None)
     c.partner("graph_id", f"{path}.graph_id", left.graph_id, right.graph_id)
+
+
+_IN_MEMORY = re.compile(r" at 0x[0-9a-f]+")
+_ADDRESS = re.compile(r"(\d{9,})(@\d+)?")
+STACKS = ("nn_module_stack", "fwd_nn_module_stack")
+
+
+def _stack(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """A stack of modules: keys that are addresses of the process count by their sameness only."""
+    if type(left) is not dict or type(right) is not dict or not any(map(_is_address, left)):
+        c.push(path, left, right)
+        return
+    c.keep(left, right)
+    if not c.equal(f"{path} count", len(left), len(right)) or not c.partner(
+        "object", path, id(left), id(right)
+    ):
+        return
+    for (key, x), (other, y) in zip(left.items(), right.items(), strict=True):
+        if _is_address(key) and _is_address(other):
+            one, two = _ADDRESS.fullmatch(key), _ADDRESS.fullmatch(other)
+            assert one is not None
+            assert two is not None
+            c.partner("module address", f"{path} key", int(one[1]), int(two[1]))
+            c.equal(f"{path} key call", one[2], two[2])
+        else:
+            c.push(f"{path} key", key, other)
+        c.push(f"{path}[{key!r}]", x, y)
+
+
+def _is_address(key: Any) -> bool:
+    return type(key) is str and _ADDRESS.fullmatch(key) is not None
 
 
 def _operator(c: Comparison, path: str, left: Any, right: Any) -> None:
@@ -388,10 +431,13 @@ def _module(c: Comparison, path: str, left: nn.Module, right: nn.Module) -> None
         skipped = set()
     mine, others = vars(left), vars(right)
     for name in [*mine, *(name for name in others if name not in mine)]:
-        if name in skipped or name == "_is_torch_compile":  # which torch.compile leaves in what it was given
+        if name in skipped or name in LEFT_BY_DYNAMO:
             continue
         in_metadata = name == "meta" and isinstance(left, fx.GraphModule)
         x, y = mine.get(name, ...), others.get(name, ...)
+        if in_metadata and "backend_id" in x:  # the random name of one compilation
+            x, y = ({key: value for key, value in held.items() if key != "backend_id"} for held in (x, y))
+            c.keep(x, y)
         if name in HOOKS:
             c.push(f"{path}.{name}", _order(mine, name), _order(others, name))
             _functions(c, f"{path}.{name}", x, y)

@@ -41,10 +41,11 @@ migrations.graph_pickler.translation migrations.graph_pickler.operators
 migrations.graph_pickler.values migrations.graph_pickler.geometry migrations.graph_pickler.columns
 migrations.graph_pickler.treespecs migrations.graph_pickler.targets migrations.graph_pickler.sources
 migrations.graph_pickler.codegen migrations.graph_pickler.storages migrations.graph_pickler.type_hints
-migrations.graph_pickler.tuples migrations.graph_pickler.graphs migrations.graph_pickler.tensors
+migrations.graph_pickler.tuples migrations.graph_pickler.provenance
+migrations.graph_pickler.graphs migrations.graph_pickler.tensors
 migrations.graph_pickler.expressions migrations.graph_pickler.tracing_contexts
 migrations.graph_pickler.environments migrations.graph_pickler.fakes migrations.graph_pickler.modules
-migrations.graph_pickler.symbols migrations.graph_pickler.provenance migrations.graph_pickler.facts
+migrations.graph_pickler.symbols migrations.graph_pickler.facts
 migrations.graph_pickler.records migrations.graph_pickler.standard migrations.graph_pickler.enums
 migrations.graph_pickler.partials migrations.graph_pickler.script_objects migrations.graph_pickler.programs
 migrations.graph_pickler.families migrations.graph_pickler.survey

@@ -16,6 +16,7 @@ from fxarchive.codec.copies import CONSTANT_TAGS, copies
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fakes import decode_fakes
+from fxarchive.codec.provenance import STACKS, numbered
 from fxarchive.document import Column, Value
 from fxarchive.errors import InvalidDocument, Problem
 
@@ -101,6 +102,8 @@ def _encode_column(
 ) -> list[Value]:
     value = enc.value
     out: list[Value] = []
+    if type(key) is str and key in STACKS:
+        raw = [numbered(enc, stack) for stack in raw]
     for at, held in enumerate(raw):
         try:
             out.append(value(held))

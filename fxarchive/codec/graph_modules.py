@@ -93,7 +93,7 @@ def _encode_meta(enc: Encoder, module: GraphModule, path: str) -> Any:
     Entries are looked at one by one only after the whole was refused: encoding a container twice would make
     it look shared, and what is encoded here is thrown away when something is dropped.
     """
-    meta = _with_functions(_without_unflattened(vars(module).get("meta", {})))
+    meta = _with_functions(_without_traces(vars(module).get("meta", {})))
     row = enc.row("modules", id(module))
     places = (
         []
@@ -123,10 +123,20 @@ class _Function:
     value: Any
 
 
-def _without_unflattened(meta: Any) -> Any:
-    """Return ``meta`` without what `torch.export.unflatten` leaves in the program that it was given: its result."""
-    left = type(meta.get("unflattened_module")).__module__ == "torch.export.unflatten"
-    return {key: value for key, value in meta.items() if key != "unflattened_module"} if left else meta
+def _without_traces(meta: Any) -> Any:
+    """Return ``meta`` without what torch leaves of a use: the result of `torch.export.unflatten`, and the name of a
+    compilation, in which there is a random number.
+    """
+    left = []
+    if type(meta.get("unflattened_module")).__module__ == "torch.export.unflatten":
+        left.append("unflattened_module")
+    if _names_compilation(meta.get("backend_id")):
+        left.append("backend_id")
+    return {key: value for key, value in meta.items() if key not in left} if left else meta
+
+
+def _names_compilation(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("__compiled_fn_")
 
 
 def _with_functions(meta: Any) -> Any:
@@ -145,6 +155,8 @@ def _covered(held: dict[str, Any], graph: Graph, problems: list[Problem]) -> fro
     covered = {"_graph", "meta", "_tracer_cls", "_tracer_extras", *known.generated}
     if isinstance(graph._codegen, _PyTreeCodeGen):
         covered.update(_SPECS)  # recompile takes them from the codegen
+    if _names_compilation(held.get("_backend_id")):
+        covered.add("_backend_id")
     for name, value in held.items():
         if name == "shape_env" and value is None:
             covered.add(name)

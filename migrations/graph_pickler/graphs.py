@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fxarchive.migrations.graph_pickler import codegen, columns
+from fxarchive.migrations.graph_pickler.provenance import STACKS, numbered
 from fxarchive.migrations.graph_pickler.targets import (
     canonical,
     target_of,
@@ -176,7 +177,7 @@ def _fill_metadata(
                     "Metadata under a key that is neither a string nor a number was left out", node["name"]
                 )
             elif ("node", row, number, place) not in tr.leave_out:
-                entries.append((key, (place, value)))
+                entries.append((key, (place, numbered(tr, value) if key in STACKS else value)))
         found.add_node(number, entries)
     tables: list[list[Any]] = []
     with tr.metadata():

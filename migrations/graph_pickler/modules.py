@@ -180,6 +180,9 @@ def _is_empty(extras: Any) -> bool:
 def _meta(tr: Translation, meta: Any, row: int, path: str) -> Any:
     """Translate the module's metadata, without the entries that are left out."""
     pairs = pairs_of(meta)
+    lasting = [pair for pair in pairs if not (pair[0] == "backend_id" and _names_compilation(pair[1]))]
+    if len(lasting) < len(pairs):
+        meta, pairs = Pairs(lasting), lasting
     kept = [pair for place, pair in enumerate(pairs) if ("module", row, place) not in tr.leave_out]
     if len(kept) == len(pairs):
         try:
@@ -198,6 +201,11 @@ def _meta(tr: Translation, meta: Any, row: int, path: str) -> Any:
     if not any(entry[:2] == ("module", row) for entry in tr.dropped):
         raise whole
     return None
+
+
+def _names_compilation(value: Any) -> bool:
+    """Whether a value is the name of one compilation of dynamo, in which there is a random number."""
+    return type(value) is str and value.startswith("__compiled_fn_")
 
 
 CALLED = ("_checkpoint_context_fn", "_dynamo_bypassing_wrapper_fn")
@@ -295,6 +303,8 @@ def _attributes(
     flat: list[Any] = []
     for name, value in held.items():
         if name in covered or (name == "_compiled_call_impl" and value is None):
+            continue
+        if name == "_is_torch_compile" or (name == "_backend_id" and _names_compilation(value)):
             continue
         if ("attribute", row, name) in tr.leave_out:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fxarchive.document import NODE_SOURCES
@@ -13,7 +14,7 @@ from fxarchive.migrations.graph_pickler.translation import (
     fields_of,
     sequence_of,
 )
-from fxarchive.streams import Call
+from fxarchive.streams import Call, Pairs
 
 _SOURCE = "torch.fx.traceback.NodeSource"
 _INFO = "torch.fx.traceback.NodeSource.NodeInfo"
@@ -22,6 +23,18 @@ _ACTION = "torch.fx.traceback.NodeSourceAction"
 _COLUMNS = ("pass", "action", "graph", "name", "target", "count", "origins")
 _ACTIONS = {"create": "create", "replace": "replace"}
 """Value of a NodeSourceAction -> its name in schema 2."""
+
+STACKS = frozenset({"nn_module_stack", "fwd_nn_module_stack"})
+"""Keys of metadata that hold stacks of modules."""
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+"""Where what a target prints says where in memory it was."""
+
+_ADDRESS_KEY = re.compile(r"(\d{9,})(@\d+)?", re.ASCII)
+"""A key that torch.export gives an entry of a stack: the address of the module, and which of its calls it is."""
+
+_FIRST_ADDRESS = 10**14
+"""Number that stands in place of the first address."""
 
 MOST_SOURCES = 65_536
 """Sources that stand below one, those that occur again counted each time."""
@@ -71,10 +84,33 @@ class Sources:
         columns["action"].append(text(actions))
         columns["graph"].append(0 if named is None else 1 + self.graphs.setdefault(graph, len(self.graphs)))
         columns["name"].append(0 if named is None else text(name))
-        columns["target"].append(0 if named is None else text(target))
+        columns["target"].append(0 if named is None else text(_ADDRESS.sub(" at 0x0", target)))
         columns["count"].append(len(origins))
         columns["origins"].extend(origins)
         return len(self.sizes) - 1
+
+
+def numbered(tr: Translation, stack: Any) -> Any:
+    """Return a stack of modules with the addresses among its keys numbered; the stack itself if there are none."""
+    if type(stack) is not Pairs or not any([_is_address(key) for key, _ in stack]):
+        return stack
+    known: dict[int, Pairs] = tr.state.setdefault("numbered stacks", {})
+    found = known.get(id(stack))
+    if found is None:
+        found = known[id(stack)] = Pairs([(_number(tr, key), value) for key, value in stack])
+    return found
+
+
+def _is_address(key: Any) -> bool:
+    return type(key) is str and _ADDRESS_KEY.fullmatch(key) is not None
+
+
+def _number(tr: Translation, key: Any) -> Any:
+    if not _is_address(key):
+        return key
+    address, at, call = key.partition("@")
+    numbers: dict[str, int] = tr.state.setdefault("addresses of modules", {})
+    return f"{_FIRST_ADDRESS + numbers.setdefault(address, len(numbers))}{at}{call}"
 
 
 def _action(record: Any) -> str:
