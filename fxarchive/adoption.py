@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeAlias
 
-from fxarchive import bundles, container, store
+from fxarchive import bundles, chain, container, store
 from fxarchive._version import __version__
 from fxarchive.chain import STREAM_SCHEMA
 from fxarchive.container import Header, NewSection, Writer
 from fxarchive.document import SCHEMA, STREAM
-from fxarchive.errors import NotAGraphPickler, TooLarge, UnsupportedValue
+from fxarchive.errors import MigrationFailed, NotAGraphPickler, TooLarge
 from fxarchive.limits import DEFAULT_LIMITS, Limits
-from fxarchive.migrations import schema_1_to_2
 from fxarchive.migrations.content import Content
 from fxarchive.migrations.graph_pickler import recognition
 from fxarchive.migrations.graph_pickler.dill import read_stream
@@ -160,8 +159,8 @@ def look(data: bytes, *, known: bool = False) -> Survey:
                 f"it is a pickle that holds such streams as bytes, at {places}; say which with at= (--at)"
             )
         try:  # values that need no record of GraphPickler: a dtype, a list of numbers
-            asked = names_to_trust(schema_1_to_2.upgrade(Content(STREAM_SCHEMA, data)).document)
-        except UnsupportedValue as error:
+            asked = names_to_trust(chain.to_current(Content(STREAM_SCHEMA, data)).document)
+        except MigrationFailed as error:
             reason = error.problems[0].why
             raise NotAGraphPickler(f"none of its records is one of GraphPickler, and {reason}") from None
         if asked:

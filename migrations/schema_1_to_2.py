@@ -50,6 +50,7 @@ def upgrade(content: Content) -> Content:
         )
         _translate(tr, root)
         if not tr.dropped:
+            tr.check_size(extent(tr.document))
             for what, places in left.items():
                 for place in places:
                     tr.note(LEFT_OUT.format(what), place)
@@ -85,6 +86,29 @@ def _translate(tr: Translation, root: Any) -> None:
     except Untranslatable as refused:
         tr.problems += refused.problems
     tr.run()
+
+
+def extent(document: Any) -> int:
+    """Return how many bytes and characters stand in a document, each as often as it is written.
+
+    >>> extent({"a": ["xyz", b"12", 300, None]})
+    7
+    """
+    found = 0
+    pending = [document]
+    while pending:
+        value = pending.pop()
+        kind = type(value)
+        if kind is list:
+            pending += value
+        elif kind is dict:
+            pending += value
+            pending += value.values()
+        elif kind is str or kind is bytes:
+            found += len(value)
+        elif kind is int:
+            found += value.bit_length() >> 3
+    return found
 
 
 def empty_document() -> dict[str, Any]:

@@ -96,7 +96,7 @@ def read_blob(data: bytes, where: str = "a torch.save blob", bounds: Bounds = DE
         return _read_row(data, where, bounds)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _read_members(archive, where, bounds)
+            return _read_members(archive, len(data), where, bounds)
     except (
         zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, KeyError, OSError, ValueError, RuntimeError
     ) as error:  # fmt: skip
@@ -142,19 +142,22 @@ def _storages_in(root: Any, where: str) -> list[StoredStorage]:
     raise BadStream(where, "it is not of a storage or of a tensor")
 
 
-def _read_members(archive: zipfile.ZipFile, where: str, bounds: Bounds) -> Blob:
+def _read_members(archive: zipfile.ZipFile, size: int, where: str, bounds: Bounds) -> Blob:
     members = archive.infolist()
     if len(members) > bounds.blob_members:
         raise TooLarge(f"The number of files in {where}", len(members), bounds.blob_members)
-    total = sum([member.file_size for member in members])
-    if total > bounds.blob_bytes:
-        raise TooLarge(f"The size of {where}", total, bounds.blob_bytes)
-    held: dict[str, bytes] = {}
     for member in members:
         if member.compress_type != zipfile.ZIP_STORED:
             raise BadStream(
                 where, f"its file {member.filename!r:.80} is compressed, which torch.save never does"
             )
+    total = sum([member.file_size for member in members])
+    if total > bounds.blob_bytes:
+        raise TooLarge(f"The size of {where}", total, bounds.blob_bytes)
+    if total > size:
+        raise BadStream(where, f"its files have {total} bytes and it has {size}, so that they overlap")
+    held: dict[str, bytes] = {}
+    for member in members:
         _, _, name = member.filename.partition("/")
         if not name or name in held:
             raise BadStream(where, f"it holds the file {member.filename!r:.80} twice, or outside its folder")

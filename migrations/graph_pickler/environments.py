@@ -50,7 +50,7 @@ def environment_row(tr: Translation, call: Any) -> int:
         if type(call) is not Call or call.name != UNPICKLE:
             raise Untranslatable.because("symbols without their ShapeEnv cannot be kept")
         data = fields_of(sequence_of(call.args, 2)[0], _DATA)
-        facts = dict(pairs_of(data.get("data")))
+        facts = {name: fact for name, fact in pairs_of(data.get("data")) if type(name) is str}
         row = held.rows[key] = len(held.environments)
         record: dict[str, Any] = {}
         held.environments.append(record)
@@ -225,7 +225,7 @@ class _Facts:
         return flat
 
     def _ordered(self, name: str) -> list[int]:
-        rows = self._rows(name, self._list(name))
+        rows = [row for row in self._rows(name, self._list(name)) if row >= 0]
         tables = self.held
         return sorted(rows, key=lambda row: text(tables.expressions, tables.symbols, row))
 

@@ -152,6 +152,8 @@ class Expressions:
             assumptions = args[1]
         if not args or type(args[0]) is not str:
             raise Untranslatable.because("a symbol has no name")
+        if not (assumptions is None or type(assumptions) is Pairs):
+            raise Untranslatable.because(f"the assumptions of {args[0]!r:.80} are {shown(assumptions)}")
         facts = {} if assumptions is None else dict(assumptions.items)
         if not all([type(name) is str and type(fact) is bool for name, fact in facts.items()]):
             raise Untranslatable.because(f"the assumptions of {args[0]!r:.80} are not facts")

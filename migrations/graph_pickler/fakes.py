@@ -105,7 +105,7 @@ class Fakes:
         return row
 
     def _strided(self, fields: dict[str, Any], nbytes: Any) -> list[Any]:
-        size, stride = size_items(fields["size"]), sequence_of(fields.get("stride"))
+        size, stride = size_items(fields.get("size")), sequence_of(fields.get("stride"))
         offset = fields.get("storage_offset")
         numbers = (*size, *stride, offset, nbytes)
         if not all([type(number) is int or number is None for number in numbers]):
@@ -136,7 +136,7 @@ class Fakes:
 
     def _sparse(self, fields: dict[str, Any]) -> list[Any]:
         layout = layout_of(fields.get("layout"))
-        size = list(size_items(fields["size"]))
+        size = list(size_items(fields.get("size")))
         dense = fields.get("dense_dim")
         if layout != "sparse_coo" or type(dense) is not int or not all([type(n) is int for n in size]):
             raise Untranslatable.because(f"a FakeTensor of layout {layout} without a storage cannot be kept")

@@ -35,4 +35,6 @@ def needed_bytes(size: list[int], stride: list[int], offset: int, item_bytes: in
         if length == 0:
             return 0
         last += (length - 1) * step
+    if (last + 1) * item_bytes > MOST:
+        raise Untranslatable.because("it reaches beyond what memory can have")
     return (last + 1) * item_bytes

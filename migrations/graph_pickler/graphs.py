@@ -74,6 +74,7 @@ def _fill(
     names, ops = [node.get("name") for node in nodes], [node.get("op") for node in nodes]
     if not all([type(name) is str and "\n" not in name for name in names]):
         raise Untranslatable.because("a node has no name")
+    tr.check_size(sum(map(len, names)))  # type: ignore[arg-type]
     if not all([type(op) is str and op in columns.OP_NUMBERS for op in ops]):
         raise Untranslatable.because("a node has an opcode that fx does not know")
     into = columns.NodeColumns(record, names, ops)  # type: ignore[arg-type]

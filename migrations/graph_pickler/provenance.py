@@ -114,7 +114,8 @@ def _number(tr: Translation, key: Any) -> Any:
 
 
 def _action(record: Any) -> str:
-    value = record.args[0] if type(record) is Call and record.name == _ACTION and record.args else None
+    is_action = type(record) is Call and record.name == _ACTION and type(record.args) is tuple
+    value = record.args[0] if is_action and len(record.args) == 1 else None
     if type(value) is not str or value not in _ACTIONS:
         raise Untranslatable.because("a node source with an action of its own cannot be kept")
     return _ACTIONS[value]

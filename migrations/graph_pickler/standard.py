@@ -92,7 +92,7 @@ def _timedelta(tr: Translation, call: Call) -> list[Any]:
 
 
 def _timezone(tr: Translation, call: Call) -> list[Any]:
-    offset, name = (*sequence_of(call.args), None)[:2]
+    offset, name = (*sequence_of(call.args), None, None)[:2]
     if type(offset) is not Call or offset.name != "datetime.timedelta":
         raise Untranslatable.because("a time zone has no offset")
     return ["timezone", [_standard(tr, offset), name]]
@@ -116,7 +116,12 @@ def _fraction(tr: Translation, call: Call) -> list[Any]:
 def _uuid(tr: Translation, call: Call) -> list[Any]:
     fields = call.fields()
     number, safe = fields.get("int"), fields.get("is_safe")
-    if type(number) is not int or not 0 <= number < 1 << 128 or safe not in _UUID_SAFETY:
+    if (
+        type(number) is not int
+        or not 0 <= number < 1 << 128
+        or type(safe) not in (int, type(None))
+        or safe not in _UUID_SAFETY
+    ):
         raise Untranslatable.because("a UUID is not a number of 128 bits")
     return ["uuid", [number.to_bytes(16, "big"), _UUID_SAFETY[safe]]]
 

@@ -28,8 +28,9 @@ def storage_row(tr: Translation, record: Any) -> tuple[int, int]:
         if type(data) is not bytes:
             raise Untranslatable.because("its storage is not made of bytes")
         spent = tr.state["bytes of blobs"] = tr.state.get("bytes of blobs", 0) + len(data)
-        if spent > tr.bounds.blob_bytes:
-            raise TooLarge("The size of the storages in the stream", spent, tr.bounds.blob_bytes)
+        most = min(tr.bounds.blob_bytes, tr.size)  # torch writes the bytes of each storage into the stream
+        if spent > most:
+            raise TooLarge("The size of the storages in the stream", spent, most)
         where = f"the storage at {tr.here().lstrip('.')[:200] or 'the root'}"
         blob = read_blob(data, where, tr.bounds)
         if type(blob.root) is not PersistentId:

@@ -31,6 +31,10 @@ VALUES_A_BYTE = 4
 LEAST_VALUES = 250_000
 """How many values a document may have: a stream can refer to one tuple many times, and tuples are written out."""
 
+BYTES_A_BYTE = 64
+LEAST_BYTES = 1_048_576
+"""Bytes and characters that a document may have: a stream can refer to one long string many times."""
+
 LONGEST_PATH = 200
 """Characters of the path of an offending item."""
 
@@ -109,6 +113,7 @@ class Translation:
         self.state: dict[str, Any] = {}
         """What a family keeps for itself."""
         self.bounds = Bounds()
+        self.size = size
         self._calls = calls
         self._kinds = kinds
         self._left = self._most = max(LEAST_VALUES, VALUES_A_BYTE * size)
@@ -236,6 +241,12 @@ class Translation:
         """Return the row of ``text`` in `texts`."""
         row = self._rows.get(("texts", text))
         return self.add("texts", text, text) if row is None else row
+
+    def check_size(self, count: int) -> None:
+        """Raise `TooLarge` if the document has more bytes and characters than a stream of this size stands for."""
+        most = LEAST_BYTES + BYTES_A_BYTE * self.size
+        if count > most:
+            raise TooLarge("The size of the document", count, most)
 
     # what could not be kept
 

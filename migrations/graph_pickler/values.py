@@ -103,9 +103,9 @@ def integers(record: Any) -> list[int]:
     return list(items)
 
 
-def size_items(call: Call) -> Any:
+def size_items(call: Any) -> Any:
     """Return the items of a ``torch.Size``."""
-    if call.name != "torch.Size":
+    if type(call) is not Call or call.name != "torch.Size":
         raise Untranslatable.because(f"a torch.Size is expected here and there is {shown(call)}")
     return sequence_of(sequence_of(call.args, 1)[0])
 
