@@ -403,11 +403,24 @@ def module_groups() -> list[Group]:
     walk("torch.nn", r"torch\.nn\.(?:intrinsic|qat|quantizable|quantized|utils\.(?:prune|_expanded))")
     names = [qualified(cls) for cls in {torch.nn.Module, *subclasses(torch.nn.Module)}]
     fixed = [name for name in names if name.startswith("torch.nn.") and "<" not in name]
+    walk("torch.ao", r"_test|\.tests?|__main__|experimental|pt2e|pruning|ns\b")
+    names = [qualified(cls) for cls in subclasses(torch.nn.Module)]
     return [
         Group(
             "Modules of torch.nn: rebuilt from their class and their state, without calling __init__", fixed
-        )
+        ),
+        Group(
+            "Modules of torch.ao that hold tensors and numbers, not packed weights: likewise",
+            [name for name in names if name.startswith(UNPACKED) and "<" not in name],
+        ),
     ]
+
+
+UNPACKED = (
+    "torch.ao.nn.intrinsic.modules.", "torch.ao.nn.intrinsic.qat.", "torch.ao.nn.qat.", "torch.ao.nn.quantizable.",
+    "torch.ao.nn.quantized.reference.", "torch.ao.quantization.fake_quantize.", "torch.ao.quantization.observer.",
+    "torch.ao.quantization.stubs.",
+)  # fmt: skip
 
 
 CLASSES = {
@@ -477,6 +490,8 @@ CLASSES = {
         torch._higher_order_ops._invoke_quant.InvokeQuant""",
     "Tensors around tensors: built by the __tensor_unflatten__ of their class from checked parts": """
         torch.nested._internal.nested_tensor.NestedTensor torch.testing._internal.two_tensor.TwoTensor""",
+    "Configurations of quantization": """
+        torch.ao.quantization.qconfig.QConfig""",
     "Keys of paths in trees": """
         torch.utils._pytree.SequenceKey torch.utils._pytree.MappingKey torch.utils._pytree.GetAttrKey
         torch.fx.experimental.symbolic_shapes.CallMethodKey

@@ -25,6 +25,9 @@ SOURCES = "torch._dynamo.source"
 QUANTIZERS = ("torch.ao.quantization.quantizer.quantizer", "torchao.quantization.pt2e.quantizer.quantizer")
 OBSERVERS = ("torch.ao.quantization.observer", "torchao.quantization.pt2e.observer")
 
+QCONFIG = "torch.ao.quantization.qconfig.QConfig"
+_OBSERVERS_ON_A_DEVICE = "torch.ao.quantization.qconfig._add_module_to_qconfig_obs_ctr"
+
 _DESCRIPTOR_NAMES = """
     BackwardTokenAOTInput BackwardTokenAOTOutput BufferAOTInput DummyAOTInput DummyAOTOutput ForwardTokenAOTInput
     ForwardTokenAOTOutput GradAOTOutput InputMutationAOTOutput IntermediateBaseAOTOutput MetadataMutationAOTOutput
@@ -314,8 +317,47 @@ def make_partial(cls: type, fields: dict[str, Any]) -> Any:
     return functools.partial(func, *args, **keywords)
 
 
+def read_wrapper(value: Any) -> dict[str, Any]:
+    """Of an observer's constructor; that it puts the observer on the device of a module is said by the module."""
+    args = dict(value.callable_args)
+    module = _module_of(args.get("factory_kwargs"))
+    if module is not None:
+        del args["factory_kwargs"]
+    fields = {"p": value.p, "callable_args": args}
+    if module is not None:
+        fields["device_of"] = module
+    if "__module__" in vars(value):  # what it prints that it is from
+        fields["module"] = value.__module__
+    return fields
+
+
+def _module_of(function: Any) -> torch.nn.Module | None:
+    """Return the module whose device torch's own closure asks for; None for any other function."""
+    maker = resolve.look_up(_OBSERVERS_ON_A_DEVICE)
+    code = getattr(function, "__code__", None)
+    if maker is None or code is None or code not in maker.__code__.co_consts:
+        return None
+    (cell,) = function.__closure__ or (None,)
+    found = None if cell is None else cell.cell_contents
+    return found if isinstance(found, torch.nn.Module) else None
+
+
+def _on_the_device_of(cls: Any, module: torch.nn.Module) -> Any:
+    """Return what torch passes to constructors of observers so that they are on the device of ``module``."""
+    maker: Any = resolve.imported(_OBSERVERS_ON_A_DEVICE)
+    config: Any = resolve.imported(QCONFIG)
+    try:
+        nothing = cls(functools.partial(lambda factory_kwargs=None: None))
+        made = maker(config(nothing, nothing), module).activation.callable_args["factory_kwargs"]
+    except (AttributeError, TypeError, KeyError):
+        raise Unfit from None
+    if _module_of(made) is not module:
+        raise Unfit
+    return made
+
+
 def check_wrapper(cls: type, fields: dict[str, Any]) -> None:
-    if fields.keys() != {"p", "callable_args"}:
+    if not {"p", "callable_args"} <= fields.keys() <= {"p", "callable_args", "device_of", "module"}:
         raise Unfit
 
 
@@ -326,23 +368,56 @@ def make_wrapper(cls: Any, fields: dict[str, Any]) -> Any:
         raise Wrong("an observer's constructor holds a partial")
     made = cls(fields["p"])
     made.callable_args = fields["callable_args"]
+    if "module" in fields:
+        if type(fields["module"]) is not str:
+            raise Wrong("an observer's constructor is from a module of some name")
+        made.__module__ = fields["module"]
+    if "device_of" in fields:
+        if not isinstance(fields["device_of"], torch.nn.Module):
+            raise Wrong("an observer's constructor is on the device of a module")
+        made.callable_args = {
+            **fields["callable_args"], "factory_kwargs": _on_the_device_of(cls, fields["device_of"])
+        }  # fmt: skip
     return made
+
+
+# configurations of quantization, and contexts of autograd: plain objects with a constructor that takes nothing
+
+
+def check_plain(cls: type, fields: dict[str, Any]) -> None:
+    if not fields.keys() <= vars(cls()).keys():
+        raise Unfit
+
+
+def fill_plain(made: Any, fields: dict[str, Any]) -> None:
+    first = vars(type(made)())
+    for name, value in fields.items():
+        if first[name] is not None and type(value) is not type(first[name]):
+            raise Wrong(f"{name} of a {type(made).__name__} is not {value!r:.40}")
+    vars(made).update(first | fields)
+
+
+def check_context(cls: type, fields: dict[str, Any]) -> None:
+    if fields:
+        raise Unfit
 
 
 _VALUE = Kind(read_fields, check_fields, make_value)
 _OBJECT = Kind(read_fields, check_fields, make_empty, fill_object)
+_PLAIN = Kind(lambda value: dict(vars(value)), check_plain, make_empty, fill_plain)
+_CONTEXT = Kind(lambda value: dict(vars(value)), check_context, make_empty, lambda made, fields: None)
 
 KINDS: dict[str, Kind] = {
     **{f"{DESCRIPTORS}.{name}": _VALUE for name in _DESCRIPTOR_NAMES},
     **{f"{SOURCES}.{name}": Kind(read_source, check_fields, make_source) for name in _SOURCE_NAMES},
     **{f"{module}.{name}": _VALUE for module in QUANTIZERS for name in _SPEC_NAMES},
     **{f"{module}.QuantizationAnnotation": _OBJECT for module in QUANTIZERS},
-    **{
-        f"{module}._PartialWrapper": Kind(
-            lambda value: {"p": value.p, "callable_args": value.callable_args}, check_wrapper, make_wrapper
-        )
-        for module in OBSERVERS
-    },
+    **{f"{module}._PartialWrapper": Kind(read_wrapper, check_wrapper, make_wrapper) for module in OBSERVERS},
+    "torch.ao.quantization.fx.utils.ObservedGraphModuleAttrs": _OBJECT,
+    "torch.ao.quantization.fx.custom_config.PrepareCustomConfig": _PLAIN,
+    "torch.ao.quantization.qconfig_mapping.QConfigMapping": _PLAIN,
+    "torch.autograd.function.Function": _CONTEXT,
+    "torch.autograd.function.FunctionCtx": _CONTEXT,
     "functools.partial": Kind(read_partial, check_partial, make_partial),
     "torch._guards.CompileId": _VALUE,
     "torch._dynamo.output_graph.GraphCompileReason": _OBJECT,

@@ -7,6 +7,7 @@ the number of its pattern and, for each hole of it, the distance back to the nod
 from __future__ import annotations
 
 import marshal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -294,7 +295,9 @@ def _build(dec: Decoder, row: int, record: dict[str, Any]) -> Graph:
 def _build_nodes(dec: Decoder, record: dict[str, Any], graph: Graph) -> list[Node]:
     names = record["names"].split("\n") if record["ops"] else []
     texts = dec.document["texts"]
-    types = dict(zip(record["types"][0], dec.items(record["types"][1]), strict=True))
+    # fx takes equal texts for one type only if they are one object (torch 2.7)
+    held = [sys.intern(kind) if type(kind) is str else kind for kind in dec.items(record["types"][1])]
+    types = dict(zip(record["types"][0], held, strict=True))
     patterns = [compile_pattern(dec, args, kwargs) for args, kwargs in record["patterns"]]
     operands = iter(record["operands"])
     functions: dict[int, Any] = {}

@@ -83,6 +83,8 @@ def refuse_class(module: torch.nn.Module) -> None:
         if base.__module__.startswith("torch.nn.") or base is object:
             continue  # torch's own only fill in what archives of old releases lack
         for method in _STATE_METHODS:
+            if method in vars(base) and base.__module__.startswith("torch.ao.nn.quantized."):
+                raise Refused.because(f"its weights are packed for the kernels of one machine; {UNPACKED}")
             if method in vars(base):
                 raise Refused.because(
                     f"{base.__qualname__}.{method} would have to run to rebuild it; save its state_dict() "
@@ -93,6 +95,10 @@ def refuse_class(module: torch.nn.Module) -> None:
             raise Refused.because(
                 f"{base.__qualname__} keeps attributes in __slots__; keep them in the instance"
             )
+
+
+UNPACKED = "save the graph of prepare_fx and convert it after loading, or the one of convert_to_reference_fx"
+"""What to do about modules of torch.ao whose weights are packed."""
 
 
 def hooks(held: dict[str, Any], own: Set[tuple[str, Any]]) -> Iterator[Problem]:
@@ -134,6 +140,8 @@ def _shown(hook: Any) -> str:
 
 def _remedy(name: str, hook: Any) -> str:
     hook = getattr(hook, "hook", hook)
+    if getattr(hook, "__module__", "").startswith("torch.ao.quantization."):
+        return UNPACKED
     for cls in type(hook).__mro__:
         if cls.__module__.startswith("torch.nn.utils.") and cls.__qualname__ in _REMOVE_HOOK:
             return f"call {_REMOVE_HOOK[cls.__qualname__]} first"

@@ -9,6 +9,7 @@ import importlib
 import sys
 import traceback
 import types
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -319,7 +320,11 @@ def torchao(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-OBSERVER = "torch.ao.quantization.observer.HistogramObserver"
+class Observer(torch.ao.quantization.observer.HistogramObserver):
+    """One that no list names."""
+
+
+OBSERVER = f"{__name__}.Observer"
 
 
 def test_annotations_of_quantizers_come_back(torchao: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,15 +332,17 @@ def test_annotations_of_quantizers_come_back(torchao: Any, monkeypatch: pytest.M
 
     module = annotated(torchao, HistogramObserver.with_args(eps=2**-12))
     data = fxarchive.dumps(module)
-    loaded = fxarchive.loads(data, trust=[OBSERVER])
+    loaded = fxarchive.loads(data)
     assert_same(module, loaded)
     assert fxarchive.dumps(loaded) == data
     x, linear, *_ = loaded.graph.nodes
     spec = linear.meta["quantization_annotation"].input_qspec_map[x]
     assert type(spec.observer_or_fake_quant_ctr()) is HistogramObserver
-    x, linear, *_ = fxarchive.loads(data).graph.nodes
+    other = annotated(torchao, Observer.with_args(eps=2**-12))
+    x, linear, *_ = fxarchive.loads(fxarchive.dumps(other)).graph.nodes
     spec = linear.meta["quantization_annotation"].input_qspec_map[x]
     assert str(spec.observer_or_fake_quant_ctr.p.func) == OBSERVER, "its class is not trusted"
+    assert_same(other, fxarchive.loads(fxarchive.dumps(other), trust=[OBSERVER]))
     monkeypatch.delitem(sys.modules, QUANTIZERS[1])
     inert = fxarchive.loads(data)
     x, linear, *_ = inert.graph.nodes
@@ -349,7 +356,23 @@ def test_annotations_of_quantizers_come_back(torchao: Any, monkeypatch: pytest.M
 def test_annotations_of_the_quantizers_of_torch_come_back() -> None:
     observer = torch.ao.quantization.observer.HistogramObserver
     module = annotated(running(QUANTIZERS[0]), observer.with_args(eps=0.5))
-    assert_same(module, fxarchive.loads(fxarchive.dumps(module), trust=[OBSERVER]))
+    assert_same(module, fxarchive.loads(fxarchive.dumps(module)))
+
+
+def test_contexts_that_dynamo_notes_for_the_bodies_of_autograd_functions_come_back() -> None:
+    module = fx.symbolic_trace(nn.ReLU())
+    nodes: list[Any] = list(module.graph.nodes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch advises against making one
+        nodes[0].meta["example_value"] = torch.autograd.function.Function()
+    nodes[1].meta["example_value"] = torch.autograd.function.FunctionCtx()
+    data = fxarchive.dumps(module)
+    loaded = fxarchive.loads(data)
+    assert_same(module, loaded)
+    assert fxarchive.dumps(loaded) == data
+    nodes[1].meta["example_value"].mine = 1
+    found: Any = list(fxarchive.loads(fxarchive.dumps(module)).graph.nodes)[1].meta["example_value"]
+    assert (type(found), found.mine) == (InertRecord, 1)
 
 
 def test_dynamo_sources_of_placeholders_come_back() -> None:

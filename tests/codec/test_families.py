@@ -20,8 +20,11 @@ pytest.importorskip("transformers")
 QUICK = ("vision (vit)", "mixture of experts (mixtral)", "decoder with a cache (llama)")
 """Those that are looked at in every run; the others are slow."""
 
-COMPILED = ("vision (vit)", "vision (resnet)", "encoder (bert)", "decoder (gpt2)")
-"""Those that inductor compiles in the time that a test may take."""
+COMPILED = (
+    "vision (vit)", "vision (resnet)", "encoder (bert)", "decoder (gpt2)", "encoder and decoder (t5)",
+    "state space (mamba)",
+)  # fmt: skip
+"""Those that inductor compiles in the time that a test may take; the others take minutes."""
 
 NAMES = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in families.FAMILIES]
 

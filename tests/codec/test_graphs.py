@@ -259,3 +259,18 @@ def test_a_way_that_fails_or_differs_is_not_used(monkeypatch: pytest.MonkeyPatch
 def test_the_shortcut_is_sound_on_this_torch() -> None:
     in_c = hasattr(torch._C._NodeBase, "_prepend")
     assert fast_nodes._quickest.__wrapped__() is (fast_nodes.bare if in_c else fast_nodes.constructed)
+
+
+def test_types_that_are_texts_come_back_as_one_text() -> None:
+    """As modules with ``from __future__ import annotations`` have them; torch 2.7 wants equal ones to be one object."""
+
+    def function(x, y):  # type: ignore[no-untyped-def]
+        return x + y
+
+    function.__annotations__.update(x="torch.Tensor", y="torch.Tensor")
+    module = fx.symbolic_trace(function)
+    loaded = fxarchive.loads(fxarchive.dumps(module))
+    first, second, *_ = loaded.graph.nodes
+    assert (first.type, second.type) == ("torch.Tensor", "torch.Tensor")
+    assert first.type is second.type
+    assert torch.equal(loaded(torch.ones(2), torch.ones(2)), torch.full((2,), 2.0))
