@@ -5,7 +5,6 @@ torch is imported when the first object is saved or loaded, not before.
 
 from __future__ import annotations
 
-import ctypes
 import io
 import os
 import sys
@@ -21,8 +20,9 @@ from fxarchive.collection import collection_paused
 from fxarchive.container import Archive, Header, NewSection, Writer
 from fxarchive.document import DOCUMENT, FEATURES, MIN_READER, SCHEMA
 from fxarchive.errors import ForbiddenName, InvalidDocument, OldSchemaWarning, Problem, UnsupportedValue
-from fxarchive.limits import DEFAULT_LIMITS, KIB, Limits
+from fxarchive.limits import DEFAULT_LIMITS, Limits
 from fxarchive.reading import read_current
+from fxarchive.sections import Sections
 from fxarchive.summary import summarise
 
 if TYPE_CHECKING:
@@ -32,12 +32,6 @@ if TYPE_CHECKING:
     from fxarchive.codec import Encoded
 
 Target: TypeAlias = str | os.PathLike[str] | BinaryIO
-
-SMALL_STORAGE = 64 * KIB
-"""Storages of at most this many bytes are checked against their digest at every load: it costs nothing."""
-
-ALIGNMENT = 64
-"""Bytes; `codec.storages` copies what is not so aligned."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +266,7 @@ def decode_archive(
 
     return codec.decode(
         document,
-        _Sections(archive, mmap, content.sections),
+        Sections(archive, mmap, content.sections),
         trust=trust,
         device=device,
         fake_mode=fake_mode,
@@ -351,44 +345,6 @@ def loads(
         state_dict=state_dict,
         limits=limits,
     )
-
-
-class _Sections:
-    """The bytes of storages: mapped where that is possible and wanted, else copied.
-
-    What a migration took out of an older document stands beside the sections of the archive.
-    """
-
-    def __init__(self, archive: Archive, mmap: bool, migrated: Mapping[str, bytes]) -> None:
-        self._archive = archive
-        self._mmap = mmap
-        self._migrated = migrated
-
-    def writable(self, name: str) -> memoryview:
-        held = self._migrated.get(name)
-        if held is not None:
-            buffer = _aligned(len(held))
-            buffer[:] = held
-            return buffer
-        section = self._archive.section(name)
-        mapped = self._archive.map(name) if self._mmap else None
-        if mapped is not None and not mapped.readonly:
-            if section.size <= SMALL_STORAGE:
-                self._archive.check(name)
-            return mapped
-        buffer = _aligned(section.size)
-        self._archive.read_into(name, buffer)
-        return buffer
-
-    def read(self, name: str) -> bytes:
-        return self._migrated[name] if name in self._migrated else self._archive.read(name)
-
-
-def _aligned(size: int) -> memoryview:
-    """Return zeroed memory that tensors can use where it is: torch wants a multiple of 64 as its address."""
-    memory = bytearray(size + ALIGNMENT - 1)
-    start = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % ALIGNMENT
-    return memoryview(memory)[start : start + size]
 
 
 def _warn_of(schema: int) -> None:

@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 import fxarchive
-from fxarchive import api
+from fxarchive import api, sections
 
 from .compare import assert_same
 
@@ -366,10 +366,10 @@ def test_a_copy_is_read_straight_to_where_tensors_use_it(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    aligned = api._aligned
+    aligned = sections.aligned
     monkeypatch.setattr(
-        api,
-        "_aligned",
+        sections,
+        "aligned",
         lambda size: [
             view := aligned(size),
             made.append(torch.frombuffer(view, dtype=torch.uint8).data_ptr()),

@@ -102,6 +102,7 @@ codec.modules codec.records codec.contexts
 codec.programs
 codec.families
 codec
+sections
 api
 pickler verification compatibility
 cli.output
