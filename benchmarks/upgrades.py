@@ -16,11 +16,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fxarchive import api, batch, chain, container, packing, selection, upgrading, wire
+from fxarchive import api, batch, chain, container, packing, rewriting, selection, upgrading, wire
 from fxarchive.container import Header, NewSection, Writer
 from fxarchive.document import SCHEMA, empty_document
 from fxarchive.migrations.content import Content
@@ -176,8 +177,9 @@ def _replace_group(models: Path, data: bytes, group: range) -> None:
         file = os.open(models / f"{number}.tmp", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         os.write(file, data)
         written.append((file, number))
-    for file, _ in written:
-        os.fsync(file)
+    files = [file for file, _ in written]
+    with ThreadPoolExecutor(rewriting.SYNCED_AT_ONCE) as threads:
+        list(threads.map(os.fsync, files))
     for file, number in written:
         os.replace(models / f"{number}.tmp", models / f"{number}.fxa")
         os.close(file)

@@ -12,7 +12,7 @@ from typing import Any
 from fxarchive.document import OPS, Value
 from fxarchive.errors import InvalidDocument
 from fxarchive.guards import is_guard, is_plain_text, split_path
-from fxarchive.source_names import check_path, keyword_names, standing
+from fxarchive.source_names import check_module_path, check_path, keyword_names, standing
 from fxarchive.tables import entry, metadata_of, parts, reading
 from fxarchive.trust import check_identifier
 
@@ -153,7 +153,7 @@ def _check_stack(document: Any, where: str, stack: list[Any]) -> None:
         if type(path) is not str:
             raise InvalidDocument(where, "the path of a module in its metadata is not a string")
         if path:
-            check_path(f"{where}, a module in its metadata,", path)
+            check_module_path(f"{where}, a module in its metadata,", path)
 
 
 def check_guards(where: str, record: Any) -> None:

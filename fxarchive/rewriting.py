@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from fxarchive.chain import Move
 from fxarchive.container import Archive, Change, Header, NewSection, Written
 from fxarchive.document import MIN_READER, SCHEMA, content_section
 from fxarchive.errors import CorruptArchive, FxArchiveError, StoreError
-from fxarchive.limits import MIB, Limits
+from fxarchive.limits import Limits
 from fxarchive.migrations.content import Content
 from fxarchive.reading import check_sections, read_content
 from fxarchive.summary import summarise
@@ -33,8 +33,8 @@ MOST_NOTES = 100
 MOST_NOTE = 1_000
 """Characters of one note that the header keeps."""
 
-SYNC_BESIDE = 8 * MIB
-"""A file of more bytes is synced in a thread of its own while it is read back."""
+SYNCED_AT_ONCE = 8
+"""Files that are synced at the same time, while all are read back: a journal commits at once what waits."""
 
 
 @dataclass(frozen=True)
@@ -193,12 +193,15 @@ def finish(drafts: Sequence[Draft]) -> Iterator[tuple[Draft, FxArchiveError | No
     What fails leaves its file as it was and the others go on. When this ends, the renames are on the disk too.
     """
     found: dict[int, FxArchiveError] = {}
+    wrong: dict[int, FxArchiveError] = {}
     try:
-        for at, draft in enumerate(drafts):
-            try:
-                _sync_and_check(draft)
-            except FxArchiveError as error:
-                found[at] = error
+        with _synced(drafts, found):
+            for at, draft in enumerate(drafts):
+                try:
+                    _check(draft)
+                except FxArchiveError as error:
+                    wrong[at] = error
+        found |= wrong
         folders = set()
         for at, draft in enumerate(drafts):
             if at not in found:
@@ -216,26 +219,30 @@ def finish(drafts: Sequence[Draft]) -> Iterator[tuple[Draft, FxArchiveError | No
         yield draft, found.get(at)
 
 
-def _sync_and_check(draft: Draft) -> None:
-    beside = draft.written.size > SYNC_BESIDE
-    failed: list[FxArchiveError] = []
+@contextmanager
+def _synced(drafts: Sequence[Draft], failed: dict[int, FxArchiveError]) -> Iterator[None]:
+    """Sync drafts in threads while the caller reads them back; when this ends, all are synced, or in ``failed``."""
 
-    def sync() -> None:
-        try:
-            draft.staged.sync()
-        except FxArchiveError as error:
-            failed.append(error)
+    def sync(first: int) -> None:
+        for at in range(first, len(drafts), SYNCED_AT_ONCE):
+            try:
+                drafts[at].staged.sync()
+            except FxArchiveError as error:
+                failed[at] = error
 
-    thread = threading.Thread(target=sync)
-    (thread.start if beside else sync)()
+    threads = [threading.Thread(target=sync, args=(at,)) for at in range(min(SYNCED_AT_ONCE, len(drafts)))]
+    for thread in threads:
+        thread.start()
     try:
-        with store.open_read(draft.staged.temporary) as file:
-            check_copy(container.open_archive(file), draft.archive, draft.made, draft.written)
+        yield
     finally:
-        if beside:
+        for thread in threads:
             thread.join()
-    if failed:
-        raise failed[0]
+
+
+def _check(draft: Draft) -> None:
+    with store.open_read(draft.staged.temporary) as file:
+        check_copy(container.open_archive(file), draft.archive, draft.made, draft.written)
 
 
 def _put_in_place(draft: Draft) -> None:

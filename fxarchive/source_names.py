@@ -13,6 +13,8 @@ from fxarchive.trust import check_path_atom
 
 _FORBIDDEN = frozenset(keyword.kwlist)
 _PLAIN_PATH = re.compile(r"\w+(?:\.\w+)*", re.ASCII)
+_LOCAL = re.compile(r"(?P<opened>(?:getattr\()*)L\['\w+'\]", re.ASCII)
+_STEP = re.compile(r"\.\w+|\['\w+'\]|\[\d+\]|(?P<closed>, '\w+'\))", re.ASCII)
 _MOST_STEPS = 8
 """References that may lead from one to the next before a value stands."""
 
@@ -25,6 +27,34 @@ def check_path(where: str, path: str) -> None:
         return
     for atom in atoms:
         check_path_atom(where, atom)
+
+
+def check_module_path(where: str, path: str) -> None:
+    """Check the path of a module in metadata: an attribute path, or how dynamo reaches the module from a local,
+    such as ``getattr(L['fn'].layers, '0')``; strict exports of torch 2.7 and 2.8 have those.
+
+    Raises:
+        ForbiddenName: it is neither.
+    """
+    if not _is_reached(path):
+        check_path(where, path)
+
+
+def _is_reached(path: str) -> bool:
+    """Whether a path reads an attribute or item by name and does nothing else; no name has a quote in it."""
+    first = _LOCAL.match(path)
+    if first is None:
+        return False
+    pending, at = first["opened"].count("("), first.end()
+    while at < len(path):
+        step = _STEP.match(path, at)
+        if step is None:
+            return False
+        pending -= step["closed"] is not None
+        if pending < 0:
+            return False
+        at = step.end()
+    return pending == 0
 
 
 def standing(document: Any, value: Value) -> Value:

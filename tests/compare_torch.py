@@ -72,7 +72,12 @@ COMPRESSED = {
 
 
 def same_family(left: Any, right: Any) -> bool:
-    """Each GraphModule has a class of its own; the same family means the same class it was made from."""
+    """Each GraphModule has a class of its own; the same family means the same class it was made from.
+
+    What strict exports leave in metadata is a dict of a class of torch's own, and comes back as a dict.
+    """
+    if type(left).__qualname__ == "_ExportModuleSpecTrackerDict":
+        return type(right) is dict
     if not (isinstance(left, fx.GraphModule) and isinstance(right, fx.GraphModule)):
         return False
     return _made_from(left) is _made_from(right)

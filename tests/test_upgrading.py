@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import fxarchive
-from fxarchive import chain, container, packing, rewriting, staging, wire
+from fxarchive import chain, container, packing, rewriting, staging, upgrading, wire
 from fxarchive._version import __version__
 from fxarchive.container import Change
 from fxarchive.document import DOCUMENT
@@ -24,6 +24,8 @@ from fxarchive.errors import (
     StoreError,
     TooNew,
 )
+from fxarchive.orders import Order
+from fxarchive.selection import Place
 from fxarchive.summary import summarise
 
 from .documents import archive_of, small
@@ -351,6 +353,7 @@ def test_what_was_read_back_is_compared(old: Path, monkeypatch: pytest.MonkeyPat
     flush = staging.Staged.flush
 
     def swap(staged: Any) -> None:
+        monkeypatch.setattr(staging.Staged, "flush", flush)
         flush(staged)
         Path(staged.temporary).write_bytes(archive_of(small()))  # whole, and another archive
 
@@ -360,16 +363,42 @@ def test_what_was_read_back_is_compared(old: Path, monkeypatch: pytest.MonkeyPat
     assert unchanged(old, OLD)
 
 
-@pytest.mark.parametrize("beside", [0, 10**9])
-def test_a_sync_that_fails(old: Path, monkeypatch: pytest.MonkeyPatch, beside: int) -> None:
+def test_a_sync_that_fails(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(os, "fsync", full)
-    monkeypatch.setattr(rewriting, "SYNC_BESIDE", beside)
     with steps(OLDER), pytest.raises(StoreError, match="the disk is full"):
         fxarchive.upgrade(old)
     assert unchanged(old, OLD)
+
+
+def test_one_sync_of_many_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That archive stays as it was, and the others take their places: after all syncs, before the folder's."""
+    count = 2 * rewriting.SYNCED_AT_ONCE + 1
+    paths = [tmp_path / f"{at}.fxa" for at in range(count)]
+    for path in paths:
+        path.write_bytes(OLD)
+    sync, replace, calls = staging.Staged.sync, os.replace, []
+
+    def fails_once(staged: Any) -> None:
+        calls.append("sync")
+        if staged.target.endswith("/9.fxa"):
+            raise StoreError(staged.target, "the disk is full")
+        sync(staged)
+
+    def rename(source: str, target: str) -> None:
+        calls.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(staging.Staged, "sync", fails_once)
+    monkeypatch.setattr(os, "replace", rename)
+    with steps(OLDER):
+        reports = list(upgrading.run([Place(str(path), path.name) for path in paths], Order()))
+    assert [at for at, report in enumerate(reports) if report.result == "failed"] == [9]
+    assert names(tmp_path) == sorted(path.name for path in paths)
+    assert [path for path in paths if path.read_bytes() == OLD] == [paths[9]]
+    assert calls == ["sync"] * count + ["rename"] * (count - 1)
 
 
 def test_the_file_is_synced_before_it_is_renamed_and_the_folder_after(

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch.utils import _pytree as pytree
 
-from fxarchive.codec.containers import MUTABLE
+from fxarchive.codec.containers import MUTABLE, encode_dict
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.values import newer_torch
@@ -39,6 +39,7 @@ _ARGUMENTS = tuple(name for name in FIELDS if name.endswith("Argument"))
 KINDS = {"InputSpec": "InputKind", "OutputSpec": "OutputKind"}
 """Record -> the enum of its kinds."""
 
+_SPECS = "_ExportModuleSpecTrackerDict"
 _HOMES = ("torch.export.graph_signature", "torch.export.exported_program")
 
 
@@ -167,5 +168,10 @@ def decode_record(dec: Decoder, tagged: Value) -> Any:
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {}
 ENCODE_WHERE: list[tuple[Callable[[Any], bool], Callable[[Encoder, Any], Value]]] = [
     (is_record, encode_record),
+    # a dict by another name, by which torch finds it in closures; strict exports of torch 2.9 leave it in metadata
+    (
+        lambda value: type(value).__qualname__ == _SPECS and type(value).__module__.startswith("torch."),
+        encode_dict,
+    ),
 ]
 DECODE: dict[str, Callable[[Decoder, Any], Any]] = {"export": decode_record}

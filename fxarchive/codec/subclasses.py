@@ -226,8 +226,8 @@ def _build(dec: Decoder, record: Any, row: int, where: str) -> torch.Tensor:
             tensor: torch.Tensor = _BUILD[kind](dec, record, inner, where)
             if tensor.requires_grad != requires_grad:
                 tensor.requires_grad_(requires_grad)
-        if computed:
-            _compute(tensor, where)
+        if computed and tensor.is_leaf:
+            _compute(tensor, _fakes_in(tensor), where)
     except (RuntimeError, TypeError, ValueError, AssertionError, LookupError, AttributeError) as error:
         raise InvalidDocument(where, f"its class cannot build it ({reason(error):.200})") from None
     if parameter:
@@ -316,7 +316,10 @@ def _build_batched(dec: Decoder, record: dict[str, Any], inner: list[Any], where
 
 
 def _build_dead(dec: Decoder, record: dict[str, Any], inner: list[Any], where: str) -> Any:
-    return wrap_dead(inner[0])
+    if not record.get("computed"):
+        return wrap_dead(inner[0])
+    fakes = _fakes_in(inner[0])
+    return wrap_dead(inner[0], lambda wrapper: _compute(wrapper, fakes, where))
 
 
 _BUILD: dict[str, Callable[[Decoder, dict[str, Any], list[Any], str], Any]] = {
@@ -327,9 +330,8 @@ _BUILD: dict[str, Callable[[Decoder, dict[str, Any], list[Any], str], Any]] = {
 }
 
 
-def _compute(tensor: Any, where: str) -> None:
-    """Make ``tensor`` no leaf; its history raises when it is gone back through."""
-    fakes = _fakes_in(tensor)
+def _compute(tensor: Any, fakes: list[Any], where: str) -> None:
+    """Make ``tensor``, around ``fakes``, no leaf; its history raises when it is gone back through."""
     if not fakes:
         raise InvalidDocument(where, "it is computed and not fake")
     if tensor.device.type not in ("cpu", "meta"):
@@ -343,11 +345,10 @@ def _compute(tensor: Any, where: str) -> None:
 
 @functools.cache
 def _history_stays_outside() -> bool:
-    """Whether autograd gives history to the wrapper of an ended transform, and not to what is inside (torch 2.15)."""
+    """Whether autograd gives history to the wrapper of a transform, and not to what is inside."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     inner = FakeTensor(mode, torch.empty(0, device="meta"), torch.device("cpu"))
-    wrapper = wrap_dead(inner)
-    add_history(wrapper, mode)
+    wrapper = wrap_dead(inner, lambda tensor: add_history(tensor, mode))
     return wrapper.requires_grad and not wrapper.is_leaf and not inner.requires_grad
 
 

@@ -124,10 +124,10 @@ def why_not(tensor: torch.Tensor) -> str | None:
         return "a tensor with autograd history cannot be kept; use .detach()"
     if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
         return "a tensor with hooks cannot be kept, since hooks are code; remove them with their handles"
-    if hasattr(tensor, "has_names") and tensor.has_names():
-        return "a tensor with named dimensions cannot be kept; use .rename(None)"
     if type(tensor) in UNINITIALIZED.values():
         return None
+    if hasattr(tensor, "has_names") and tensor.has_names():
+        return "a tensor with named dimensions cannot be kept; use .rename(None)"
     if tensor.layout not in LAYOUTS:
         return f"a tensor of layout {tensor.layout} cannot be kept; convert it with .to_dense()"
     if tensor._is_zerotensor():

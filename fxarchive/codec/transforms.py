@@ -7,9 +7,11 @@ refused.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
 
 from fxarchive.codec.encoder import Refused
 from fxarchive.errors import InvalidDocument
@@ -50,11 +52,20 @@ def wrap_batched(inner: torch.Tensor, dim: int, level: int, where: str) -> torch
     return found
 
 
-def wrap_dead(inner: torch.Tensor) -> torch.Tensor:
-    """Return ``inner`` in the wrapper of a transform that has ended."""
+def wrap_dead(inner: torch.Tensor, finish: Callable[[torch.Tensor], None] | None = None) -> torch.Tensor:
+    """Return ``inner`` in the wrapper of a transform that has ended.
+
+    Args:
+        inner: what is inside.
+        finish: called with the wrapper while the transform has not ended. Since torch 2.14 autograd takes the
+            wrappers of ended ones off, and would give history to what is inside.
+    """
     level = _functorch._grad_increment_nesting()
     try:
         found: torch.Tensor = _functorch._wrap_for_grad(inner, level)
+        if finish is not None:
+            with temporarily_pop_interpreter_stack():  # in a transform, autograd would ask for its rules
+                finish(found)
     finally:
         _functorch._grad_decrement_nesting()
     return found

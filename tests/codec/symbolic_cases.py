@@ -6,10 +6,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import sympy
 import torch
+from torch import fx
 from torch._dynamo.source import ConstantSource, LocalSource
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import DimDynamic, GuardOnDataDependentSymNode, ShapeEnv
+
+from fxarchive.codec.running_torch import RunningTorch
+from fxarchive.releases import number_of
+
+IN_ORDER = pytest.mark.skipif(
+    RunningTorch.release == "2.7", reason="torch 2.7 numbers symbols in the order in which they are made"
+)
+
+
+def traced(function: Callable[..., Any], *args: Any) -> fx.GraphModule:
+    """Trace a function with symbolic sizes, or skip the test where torch 2.7 cannot."""
+    try:
+        module: fx.GraphModule = make_fx(function, tracing_mode="symbolic")(*args)
+    except GuardOnDataDependentSymNode as error:
+        if RunningTorch.release == "2.7":
+            pytest.skip(f"torch 2.7 cannot trace it: {str(error).splitlines()[0]}")
+        raise
+    return module
 
 
 @dataclass
@@ -32,6 +53,11 @@ def backed(env: Any, name: str, value: int | float, dynamic: DimDynamic = DimDyn
     if isinstance(value, float):
         return env.create_symfloatnode(symbol, hint=value, source=source)
     return env.create_symintnode(symbol, hint=value, source=source)
+
+
+def name_of(source: Any) -> str:
+    """What a source prints; before torch 2.10 its name is a method."""
+    return str(source.name() if callable(source.name) else source.name)
 
 
 def plain() -> Case:
@@ -68,12 +94,13 @@ def unbacked() -> Case:
     a = backed(env, "a", 8)
     u, v, w = (env.create_unbacked_symint() for _ in range(3))
     x, y = env.create_unbacked_symfloat(), env.create_unbacked_symbool()
+    # first of all: torch 2.15 remembers what operations on a number gave before its range was known
+    env._constrain_range_for_size(u.node.expr)
     torch._check(u % 4 == 0)
     torch._check(v <= a)
     torch._check(v >= 3)
     torch._check(w == 2 * v)
     torch._check(x > 0.5)
-    env._constrain_range_for_size(u.node.expr)
     numbers = {
         "a": a,
         "u": u,
@@ -99,7 +126,8 @@ def floating() -> Case:
 
 def derived() -> Case:
     """A symbol that is no input; only an expression of it is: ``t = 4 * s``. Guards need its source."""
-    env = ShapeEnv(assume_static_by_default=True, trace_asserts=True)
+    settings = {"trace_asserts": True} if number_of(torch.__version__) >= (2, 8) else {}
+    env = ShapeEnv(assume_static_by_default=True, **settings)
     root = env.create_symbol(3, ConstantSource("_dim_s"), dynamic_dim=DimDynamic.DYNAMIC)
     four = env.create_symintnode(4 * root, hint=12, source=LocalSource("t"))
     assert four > 4
@@ -175,7 +203,8 @@ def _facts(env: Any) -> dict[str, Any]:
         "size_like": sorted(map(str, env.size_like)),
         "settings": str(env.settings),
         "sources": {
-            str(symbol): [source.name for source in sources] for symbol, sources in env.var_to_sources.items()
+            str(symbol): [name_of(source) for source in sources]
+            for symbol, sources in env.var_to_sources.items()
         },
     }
 

@@ -21,6 +21,7 @@ from fxarchive import errors
 from fxarchive.codec.fakes import decode_fakes
 from fxarchive.codec.fast import fakes as fast
 from fxarchive.codec.isolation import isolated
+from fxarchive.codec.running_torch import RunningTorch
 
 from ..compare import assert_same
 from .tables import again, decode, encode
@@ -221,6 +222,7 @@ def test_loading_is_free_of_the_modes_of_the_caller(mode: FakeTensorMode) -> Non
     assert (one.device.type, other.is_inference()) == ("cpu", False)
 
 
+@pytest.mark.skipif(RunningTorch.release == "2.7", reason="FakeTensors stand for nothing in torch 2.7")
 def test_what_a_fake_stands_for_comes_back() -> None:
     keys = torch._C._dispatch_keys(torch.ones(2))
     mode = FakeTensorMode()

@@ -131,7 +131,7 @@ def test_every_operator_of_this_torch_is_kept_or_refused_with_a_reason() -> None
     refused: dict[str, str] = {}
     for name, operator in sorted(torch._ops._higher_order_ops.items()):
         graph = fx.Graph()
-        graph.output(graph.call_function(operator, (graph.placeholder("x"),)))
+        graph.output(graph.call_function(operator, (graph.placeholder("x"),) * 2))
         module = GraphModule(nn.Module(), graph)
         try:
             again = fxarchive.loads(fxarchive.dumps(module))
@@ -197,7 +197,7 @@ def test_an_operator_of_another_torch_says_so() -> None:
 
 def calling(operator: Any) -> GraphModule:
     graph = fx.Graph()
-    graph.output(graph.call_function(operator, (graph.placeholder("x"),)))
+    graph.output(graph.call_function(operator, (graph.placeholder("x"),) * 2))
     return GraphModule(nn.Module(), graph)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.export import _unlift
 
 from fxarchive import codec, wire
 from fxarchive.audit import audit
@@ -214,6 +215,8 @@ def test_a_hostile_program_is_refused(change: Callable[[Any], None]) -> None:
     before = wire.loads(encoded()[0])
     changed = wire.loads(encoded()[0])
     change(changed)
+    if changed == before and not hasattr(_unlift, "GuardsFn"):
+        pytest.skip("modules of this torch check no inputs")
     assert changed != before
     with pytest.raises(FxArchiveError):
         load(change)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch._dynamo import functional_export
 from torch._higher_order_ops import while_loop
 from torch.export import ExportedProgram, export
 
 import fxarchive
+from fxarchive.codec.running_torch import RunningTorch
 from fxarchive.errors import UnsupportedValue, UntrustedNames
 
 from ..compare import assert_same, differences
@@ -75,7 +75,12 @@ def test_a_loaded_program_gives_what_the_saved_one_gives(build: Any) -> None:
     loaded = fxarchive.loads(fxarchive.dumps(program), trust=TRUST)
     mine, other = program.run_decompositions(), loaded.run_decompositions()
     assert str(other) == str(mine)
-    assert getattr(other, "_guards_code", None) == getattr(mine, "_guards_code", None)
+    before, after = (getattr(held, "_guards_code", None) or [] for held in (mine, other))
+    if (
+        RunningTorch.release == "2.9"
+    ):  # it forgets between passes that max(1, x) > 1 says x > 1, and adds that
+        after = [guard for guard in after if f"max(1, {guard.removesuffix(' > 1')}) > 1" not in before]
+    assert after == before
     assert_same(mine, loaded_again(mine))
     for saved, found in ((program, loaded), (mine, other)):
         exported = [io.BytesIO(), io.BytesIO()]
@@ -276,6 +281,7 @@ def test_a_loop_without_symbols_decomposes_after_loading() -> None:
 
 
 def test_what_dynamo_captures_with_a_codegen_of_its_own_is_refused_with_the_remedy() -> None:
+    functional_export = pytest.importorskip("torch._dynamo.functional_export", reason="torch 2.9 brought it")
     capture = getattr(functional_export, "dynamo_graph_capture_for_export", None)
     if capture is None:
         pytest.skip("this torch has no such capture")
@@ -356,3 +362,28 @@ def test_the_comparer_sees_what_changes_in_a_module_of_a_program() -> None:
 def test_a_program_is_a_program() -> None:
     loaded = loaded_again(programs.exported(programs.custom)[0])
     assert type(loaded) is ExportedProgram
+
+
+def test_what_strict_exports_of_some_releases_leave_in_metadata_is_a_dict() -> None:
+    """Since torch 2.9 it is of a class of its own, by which torch finds it again."""
+    from torch.export import _trace
+
+    kind = getattr(_trace, "_ExportModuleSpecTrackerDict", dict)
+    back = fxarchive.loads(fxarchive.dumps([kind({"linear": {"in_spec": 1}})]))
+    assert back == [{"linear": {"in_spec": 1}}]
+    assert type(back[0]) is dict
+
+
+def test_a_strict_export_comes_back() -> None:
+    """In torch 2.7 and 2.8 its metadata names modules by how dynamo reaches them."""
+    x = torch.randn(2, 4)
+    program = torch.export.export(
+        torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU()), (x,), strict=True
+    )
+    back = fxarchive.loads(fxarchive.dumps(program))
+    stacks = [  # keys are addresses in some releases, and numbered anew
+        [list(node.meta.get("nn_module_stack", {}).values()) for node in held.graph.nodes]
+        for held in (program, back)
+    ]
+    assert stacks[0] == stacks[1]
+    assert torch.equal(back.module()(x), program.module()(x))

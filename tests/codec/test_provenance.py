@@ -71,13 +71,14 @@ def test_a_graph_keeps_where_its_nodes_come_from() -> None:
 
 def test_what_torch_does_with_sources_works() -> None:
     mine, loaded = several()[3], tables.again(several())[3]
-    assert loaded == tables.again(several())[3]
     assert [origin.name for origin in loaded.from_node] == [origin.name for origin in mine.from_node]
     assert str(loaded).replace("graph_id=", "").count("\n") == str(mine).count("\n")
     expected, actual = mine.to_dict(), loaded.to_dict()
     assert expected.keys() == actual.keys()
-    assert actual["action"] == "create+replace"
-    assert hash(loaded) == hash(tables.again(several())[3])
+    assert str(actual["action"]).endswith("create+replace")
+    if "__eq__" in vars(type(loaded)):  # since torch 2.8
+        assert loaded == tables.again(several())[3]
+        assert hash(loaded) == hash(tables.again(several())[3])
     node = next(iter(traced().graph.nodes))
     node.meta["from_node"] = [loaded]
     assert NodeSource(node, "a later pass").from_node[0].name == "add"

@@ -13,7 +13,6 @@ from torch import fx
 from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import LocalSource
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torch.utils import _pytree as pytree
@@ -23,7 +22,7 @@ from fxarchive.codec.fast import shape_env_names as names
 from fxarchive.errors import FakeModeConflict, UnsupportedValue
 
 from ..compare import assert_same
-from .symbolic_cases import CASES, Case, backed
+from .symbolic_cases import CASES, IN_ORDER, Case, backed, traced
 from .symbolic_documents import again, encode
 
 
@@ -38,11 +37,6 @@ def _quiet() -> Iterator[None]:
 def loaded(case: Case) -> Case:
     env, numbers = again(case.plain())
     return Case(env, numbers, case.inputs)
-
-
-def traced(function: Any, *args: Any) -> fx.GraphModule:
-    module: fx.GraphModule = make_fx(function, tracing_mode="symbolic")(*args)
-    return module
 
 
 def round_trip(module: fx.GraphModule, **more: Any) -> Any:
@@ -218,6 +212,7 @@ def test_archives_whose_symbols_differ_do_not_fit_into_one_mode() -> None:
         round_trip(traced(_wide, torch.ones(9, 4), torch.ones(3, 4)), fake_mode=theirs)
 
 
+@IN_ORDER
 def test_a_graph_joins_a_mode_that_has_symbols_already() -> None:
     theirs = mode()
     others = [backed(theirs.shape_env, name, 11) for name in ("p", "q")]

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torch.utils import _pytree as pytree
@@ -20,7 +19,7 @@ from fxarchive.errors import InvalidDocument, UnsupportedValue
 
 from ..compare import assert_same, differences
 from ..material import op_db
-from .symbolic_cases import Case, observe
+from .symbolic_cases import Case, observe, traced
 from .through import Sections, through_the_codec
 
 
@@ -40,10 +39,6 @@ def document_of(obj: Any) -> bytes:
 def into(obj: Any, fake_mode: Any) -> Any:
     encoded = codec.encode(obj)
     return codec.decode(encoded.document, Sections(encoded.storages), fake_mode=fake_mode)
-
-
-def traced(function: Callable[..., Any], *args: Any) -> Any:
-    return make_fx(function, tracing_mode="symbolic")(*args)
 
 
 def _views(x: torch.Tensor) -> Any:

@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from fxarchive.releases import number_of
 
-from ..material import configs, models, programs
+from ..material import configs, higher_order, models, programs
 from . import operators, values
 
 TRUST = (
@@ -19,6 +19,7 @@ TRUST = (
     f"{models.__name__}.BufferTracer",
     *configs.TRUST,
     *programs.TRUST,
+    f"{higher_order.__name__}.LoweredBackendModule",
     "mylib.kernel",
     "mylib.cache",
 )

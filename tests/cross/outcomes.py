@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -41,6 +42,16 @@ class Outcome:
     def fails(self) -> bool:
         """Whether this should not be."""
         return self.state == "wrong" or (self.state == "refused" and self.reason is None)
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """Print an outcome as a line of JSON, for the process that asked."""
+    print(json.dumps(asdict(outcome)), flush=True)
+
+
+def read_outcomes(text: str) -> list[Outcome]:
+    """Return the outcomes among what a process printed."""
+    return [Outcome(**json.loads(line)) for line in text.splitlines() if line.startswith("{")]
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from .outcomes import Outcome
+from .outcomes import Outcome, read_outcomes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,16 +19,14 @@ def matrix(pythons: Mapping[str, str], folder: Path) -> list[Outcome]:
         pythons: release -> interpreter.
         folder: of the archives; those that are there are not written again.
     """
-    for python in pythons.values():
-        run(python, "writing", folder)
     outcomes = []
-    for release, python in pythons.items():
-        code, text = run(python, "reading", folder)
-        outcomes += [Outcome(**json.loads(line)) for line in text.splitlines() if line.startswith("{")]
-        if code:
-            outcomes.append(
-                Outcome(release, "fresh", release, "all", "wrong", text=f"the process ended with code {code}")
-            )
+    for part in ("writing", "reading"):
+        for release, python in pythons.items():
+            code, text = run(python, part, folder)
+            outcomes += read_outcomes(text)
+            if code:
+                text = f"the process ended with code {code}"
+                outcomes.append(Outcome(release, "fresh", release, part, "wrong", text=text))
     return outcomes
 
 

@@ -5,10 +5,8 @@ It reads what `writing` left in the folder, and the regression corpus.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from fxarchive.migrations.content import Content
 
 from ..corpus import adopted, checking, files
 from ..corpus.checking import RUNNING
-from .outcomes import Outcome
+from .outcomes import Outcome, print_outcome
 
 
 def outcomes(folder: Path) -> Iterator[Outcome]:
@@ -83,7 +81,7 @@ def main(folder: Path) -> int:
     """Print a line for each archive."""
     torch.set_num_threads(1)
     for outcome in outcomes(folder):
-        print(json.dumps(asdict(outcome)), flush=True)
+        print_outcome(outcome)
     return 0
 
 

@@ -74,7 +74,9 @@ def with_attributes() -> Any:
 
 def calling_compiled_code() -> fx.GraphModule:
     made = fx.Graph()
-    made.output(made.call_function(torch.ops.higher_order.inductor_compiled_code, (made.placeholder("x"),)))
+    made.output(
+        made.call_function(torch.ops.higher_order.inductor_compiled_code, (made.placeholder("x"),) * 2)
+    )
     return fx.GraphModule(nn.Module(), made)
 
 
