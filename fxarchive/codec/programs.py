@@ -57,10 +57,14 @@ def encode_program(enc: Encoder, program: Any) -> Value:
     return ["program", row]
 
 
+_NO_PLACE = "an ExportedProgram has no place for it; keep it in a dict beside the program"
+_NOT_OF_A_PROGRAM = {"_report": "it is what torch.export.draft_export reports; read it and delete it"}
+
+
 def _fill_record(enc: Encoder, program: Any, path: str, record: dict[str, Any]) -> None:
     held = vars(program)
     problems = [
-        Problem(f".{name}", "an ExportedProgram has no place for it; keep it in a dict beside the program")
+        Problem(f".{name}", _NOT_OF_A_PROGRAM.get(name, _NO_PLACE))
         for name in held
         if name not in fast.ATTRIBUTES
     ]

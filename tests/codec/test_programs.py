@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch._higher_order_ops import while_loop
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram, export
 
 import fxarchive
@@ -233,6 +234,27 @@ def test_attributes_of_the_user_are_refused() -> None:
     program, _ = programs.exported(programs.custom)
     program.note = "mine"
     assert "keep it in a dict beside the program" in refusals([program])["[0].note"]
+
+
+@pytest.mark.skipif(not hasattr(torch.export, "draft_export"), reason="this torch exports no drafts")
+@pytest.mark.filterwarnings("ignore")
+def test_a_draft_is_kept_without_its_report_and_its_inputs() -> None:
+    class Found(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.nonzero() + 1
+
+    x = torch.tensor([[0.0, 1.0], [2.0, 0.0]])
+    draft: Any = torch.export.draft_export(Found(), (x,))
+    found = refusals(draft)
+    assert "read it and delete it" in found["_report"]
+    assert "set it to None" in found["graph_module.graph.x.meta['val']"]
+    del draft._report
+    for node in draft.graph.nodes:
+        if isinstance(node.meta.get("val"), FakeTensor):
+            node.meta["val"].real_tensor = None
+    loaded = fxarchive.loads(fxarchive.dumps(draft))
+    assert_same(draft, loaded)
+    assert torch.equal(loaded.module()(x), Found()(x))
 
 
 def test_guards_that_were_replaced_are_refused() -> None:

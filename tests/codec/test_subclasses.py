@@ -12,6 +12,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.testing._internal.two_tensor import TwoTensor
 
 import fxarchive
@@ -190,6 +191,14 @@ def test_plain_subclasses_come_back() -> None:
 
 
 # jagged tensors
+
+
+def test_fake_jagged_tensors_are_refused_with_the_remedy() -> None:
+    fake = FakeTensorMode(shape_env=ShapeEnv()).from_tensor(jagged())
+    with pytest.raises(UnsupportedValue) as caught:
+        fxarchive.dumps(fake)
+    reasons = {problem.path: problem.why for problem in caught.value.problems}
+    assert "trace with the parts of the nested tensor" in reasons["size[1]"]
 
 
 def with_cache() -> torch.Tensor:

@@ -42,6 +42,12 @@ KINDS: dict[str, tuple[Any, type]] = {
 }
 """Tag -> the class of torch, and of its hints."""
 
+JAGGED = (
+    "the size of a jagged dimension under tracing stands for a tensor of this process and is no number; trace with the "
+    "parts of the nested tensor (.values() and .offsets()) as inputs"
+)
+"""Why a graph of fake jagged tensors cannot be kept, and what to do."""
+
 _TAGS = {cls: tag for tag, (cls, _) in KINDS.items()}
 
 KEYS = key_path_classes()
@@ -74,6 +80,8 @@ def _encode_node(enc: Encoder, tag: str, node: Any) -> list[Any]:
         raise Refused.because(
             f"a {cls.__name__} over a {type(node).__name__} cannot be kept (a jagged dimension?)"
         )
+    if isinstance(node._hint, torch.SymInt):
+        raise Refused.because(JAGGED)
     if not (node._hint is None or type(node._hint) is kind):
         raise Refused.because(f"a {cls.__name__} whose hint is a {type(node._hint).__name__} cannot be kept")
     # not node.expr, which has the replacements made already
