@@ -18,6 +18,7 @@ import fxarchive
 from fxarchive import store
 from fxarchive.codec.outputs import differences as exact_differences
 from fxarchive.document import FEATURES, MIN_READER, SCHEMA, VALUE_TAGS
+from fxarchive.releases import number_of
 
 from .compare import differences
 from .corpus import add, checking, expected, files, numbers, places, values
@@ -147,7 +148,8 @@ def test_an_entry_that_is_written_now_passes(written: Path, name: str) -> None:
 
 def test_a_new_corpus_has_no_problem_and_covers_everything(written: Path) -> None:
     assert files.problems(written) == []
-    assert covered(files.cases(written)) | WAIVED.keys() >= VALUE_TAGS | KINDS | FEATURES
+    unmarked = {"dim_range"} if number_of(RUNNING) >= (2, 15) else set()  # torch 2.15 marks no range
+    assert covered(files.cases(written)) | WAIVED.keys() | unmarked >= VALUE_TAGS | KINDS | FEATURES
     assert {case.name for case in files.cases(written)} == WRITTEN_HERE.keys()
 
 
