@@ -144,6 +144,14 @@ def _pairs(dec: Decoder, flat: list[Value]) -> list[tuple[Any, Any]]:
     return list(zip(parts, parts, strict=True))
 
 
+def decode_list(dec: Decoder, tagged: Value) -> list[Any]:
+    return dec.items(tagged[1])
+
+
+def decode_dict(dec: Decoder, tagged: Value) -> dict[Any, Any]:
+    return dict(_pairs(dec, tagged[1]))
+
+
 def encode_list(enc: Encoder, value: list[Any]) -> Value:
     return enc.container(value, "list", lambda body: body.append(enc.items(value)))
 
@@ -270,4 +278,6 @@ DECODE: dict[str, Callable[[Decoder, Any], Any]] = {
     "named": decode_named,
     "shared": decode_shared,
     **dict.fromkeys(MUTABLE, decode_mutable),
+    "list": decode_list,  # made whole, as nothing inside of them refers to them: that would be a row of `shared`
+    "dict": decode_dict,
 }

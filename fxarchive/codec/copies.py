@@ -6,6 +6,7 @@ containers of its own, and nothing else about it has to be decoded again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -46,21 +47,20 @@ def _are_constant(values: list[Value]) -> bool:
 
 def copies(dec: Decoder, values: list[Value], rows: list[int]) -> list[Any]:
     """Return the objects of ``values`` in ``rows``, a fresh one for each row where it can change."""
-    constants: dict[int, Any] = {}
+    made: dict[int, Any] = {}
     makers: dict[int, Make] = {}
-    for row in dict.fromkeys(rows):
+    decode = dec.value
+    for row, uses in Counter(rows).items():
         value = values[row]
-        if type(value) is list and value[0] == "tuple" and list not in map(type, value[1]):
-            constants[row] = tuple(value[1])
-        elif is_constant(value):
-            constants[row] = dec.value(value)
+        if uses == 1 or is_constant(value):
+            made[row] = decode(value)
         else:
             makers[row] = maker(dec, value)
     if not makers:
-        return list(map(constants.__getitem__, rows))
-    if not constants:
+        return list(map(made.__getitem__, rows))
+    if not made:
         return [make() for make in map(makers.__getitem__, rows)]
-    return [makers[row]() if row in makers else constants[row] for row in rows]
+    return [makers[row]() if row in makers else made[row] for row in rows]
 
 
 def maker(dec: Decoder, value: Value) -> Make:

@@ -96,37 +96,32 @@ class FakeReader:
     def fakes(self, rows: Any) -> list[Any]:
         """Return the FakeTensors of ``rows``."""
         self._rows_of("a column of FakeTensors", rows, len(self.description))
-        if symbols.has_symbols(self.dec) and not self.known.keys() >= set(rows):
+        known = self.known
+        if not known.keys() >= set(rows):
             with torch.inference_mode(False), symbols.restoring(self.dec):
-                # all that there are, since each time that this context is entered costs
-                self._fakes(rows if self.known else list(range(len(self.description))))
-        if torch.is_inference_mode_enabled():
-            with torch.inference_mode(False):
-                return self._fakes(rows)
-        return self._fakes(rows)
+                # all that there are, unless this is asked for while they are built
+                self._build(rows if known else list(range(len(self.description))))
+        return list(map(known.__getitem__, rows))
 
     def _mode(self, description: Description, noted: Any = None) -> Any:
         """Return the mode for FakeTensors of a description: each environment of symbols has one."""
         environment = noted if description.environment is None else description.environment
         return self.mode if environment is None else symbols.fake_mode(self.dec, environment)
 
-    def _fakes(self, rows: list[int]) -> list[Any]:
+    def _build(self, rows: list[int]) -> None:
+        """Build those of ``rows`` that are not built yet; an owner of a storage stands before those that share it."""
         known, makers, description = self.known, self.makers, self.description
         special, sharing = self.special, self.sharing
-        out: list[Any] = []
         for row in rows:
-            fake = known.get(row)
-            if fake is None:
-                if row in sharing:
-                    fake = self._alias(row, sharing[row])
-                elif row in special:
-                    fake = self._special(row)
-                else:
-                    make = makers.get(description[row])
-                    fake = self._plain(row) if make is None else make()
-                known[row] = fake
-            out.append(fake)
-        return out
+            if row in known:
+                continue
+            if row in sharing:
+                known[row] = self._alias(row, sharing[row])
+            elif row in special:
+                known[row] = self._special(row)
+            else:
+                make = makers.get(description[row])
+                known[row] = self._plain(row) if make is None else make()
 
     def describe(self, at: int) -> Description:
         """Return the description in row ``at``, checked."""

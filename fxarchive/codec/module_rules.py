@@ -5,7 +5,7 @@ The same rules hold for what is saved and for what a file asks to put into a mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from functools import cache
 from typing import Any
 
@@ -47,10 +47,20 @@ def first_values() -> dict[str, Any]:
 
 def fresh_values() -> dict[str, Any]:
     """Return what `first_values` holds, with containers of its own."""
-    return {
-        name: value if value is None or type(value) is bool else value.copy()
+    held = first_values().copy()
+    for name, make in _containers():
+        held[name] = make()
+    return held
+
+
+@cache
+def _containers() -> list[tuple[str, Callable[[], Any]]]:
+    """Name -> how to make one, of the containers in `first_values`; they are empty, of builtin classes."""
+    return [
+        (name, value.copy if value else type(value))
         for name, value in first_values().items()
-    }
+        if not (value is None or type(value) is bool)
+    ]
 
 
 def refuse_class(module: torch.nn.Module) -> None:

@@ -159,27 +159,29 @@ def _built(dec: Decoder) -> list[NodeSource]:
     if columns is None:
         raise InvalidDocument("table sources", "there is none")
     actions = {row: _actions(texts[row]) for row in set(columns["action"])}
+    origins_of_all = columns["origins"]
     built: list[NodeSource] = []
     sizes: list[int] = []
     levels: list[int] = []
     start = 0
     rows = zip(*[columns[name] for name in SOURCE_COLUMNS if name != "origins"], strict=True)
-    for pass_name, action, graph, name, target, count in rows:
-        origins = columns["origins"][start : start + count]
-        start += count
-        size, level = 1, 0
-        for origin in origins:
-            if origin >= len(built):
-                raise InvalidDocument(
-                    f"row {len(built)} of sources", "it comes from a source that is not an earlier row"
-                )
-            size, level = size + sizes[origin], max(level, levels[origin] + 1)
-        if size > MOST_SOURCES or level > MAX_DEPTH:
-            raise InvalidDocument(f"row {len(built)} of sources", "more sources stand below it than may")
-        source = NodeSource(None, texts[pass_name], list(actions[action]))
+    for row, (pass_name, action, graph, name, target, count) in enumerate(rows):
+        source = NodeSource(None, texts[pass_name], actions[action].copy())
         if graph:
             source.node_info = NodeSource.NodeInfo(texts[name], texts[target], graph - 1)
-        source.from_node = [built[origin] for origin in origins]
+        size, level = 1, 0
+        if count:
+            origins = origins_of_all[start : start + count]
+            start += count
+            if max(origins, default=0) >= row:
+                raise InvalidDocument(
+                    f"row {row} of sources", "it comes from a source that is not an earlier row"
+                )
+            source.from_node = [built[origin] for origin in origins]
+            size += sum([sizes[origin] for origin in origins])
+            level += max([levels[origin] for origin in origins], default=0) + 1
+            if size > MOST_SOURCES or level > MAX_DEPTH:
+                raise InvalidDocument(f"row {row} of sources", "more sources stand below it than may")
         built.append(source)
         sizes.append(size)
         levels.append(level)

@@ -115,6 +115,18 @@ def decode_storage(dec: Decoder, row: Any) -> torch.UntypedStorage:
     return storage
 
 
+def is_omitted(dec: Decoder, row: int, nbytes: int) -> bool:
+    """Whether the storage of ``row`` has ``nbytes`` bytes and was saved without them: it comes back as a meta one."""
+    record = dec.entry("storages", row)
+    if type(record) is not dict or len(record) != 3 or record.get("omitted") is not True:
+        return False
+    size = record.get("size")
+    if type(size) is not int or size != nbytes or type(record.get("device")) is not str:
+        return False
+    device_named(record["device"], f"storages[{row}]")
+    return True
+
+
 def _build(dec: Decoder, where: str, record: Any) -> torch.UntypedStorage:
     if type(record) is not dict or type(record.get("device")) is not str:
         raise InvalidDocument(where, "it is not a record of a storage")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from fxarchive.codec import plain_tensors
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.geometry import (
@@ -53,10 +54,6 @@ FIELDS = frozenset(
 _NOTED = "_dynamo_static_input_type"
 """Attribute in which torch.compile notes "unguarded" on each tensor of a module that it meets, whenever it meets one.
 A module is the same before and after it was compiled, so the note is left out; marks of the user are kept."""
-
-_SIMPLE = frozenset({"storage", "dtype", "size", "class", "requires_grad"})
-_INTEGERS = frozenset({int})
-
 
 # encoding
 
@@ -237,10 +234,10 @@ def tensor_of_row(dec: Decoder, row: Any) -> torch.Tensor:
 
 
 def _decode(dec: Decoder, record: Any, where: str) -> torch.Tensor:
-    if type(record) is dict and _SIMPLE.issuperset(record):
-        simple = _decode_simple(dec, record, where)
-        if simple is not None:
-            return simple
+    if type(record) is dict and plain_tensors.FIELDS.issuperset(record):
+        plain = plain_tensors.decode_plain(dec, record, where)
+        if plain is not None:
+            return plain
     if type(record) is not dict or not record.keys() <= FIELDS:
         raise InvalidDocument(where, "it is not a record of a tensor")
     inference = "inference" in record and check_flag(record, "inference", where)
@@ -252,45 +249,6 @@ def _decode(dec: Decoder, record: Any, where: str) -> torch.Tensor:
     if "attributes" in record or "grad" in record:
         dec.later(lambda: fill(dec, tensor, record, where))
     return tensor
-
-
-def _decode_simple(dec: Decoder, record: dict[str, Any], where: str) -> torch.Tensor | None:
-    """Build a contiguous tensor or Parameter with nothing unusual to it, as most are; None for any other.
-
-    The checks are those of `_build`, each made once for all tensors of a dtype and size.
-    """
-    name, size, requires_grad = record.get("dtype"), record.get("size"), record.get("requires_grad", False)
-    kind = record.get("class")
-    if (
-        type(name) is not str
-        or type(size) is not list
-        or not _INTEGERS.issuperset(map(type, size))
-        or type(requires_grad) is not bool
-        or not (kind is None or kind == "parameter")
-        or torch.is_inference_mode_enabled()
-    ):
-        return None
-    known: dict[Any, tuple[torch.dtype, list[int], int]] = dec.state.setdefault("sizes of tensors", {})
-    facts = known.get((name, *size))
-    if facts is None:
-        dtype, stride = check_dtype(name, where), contiguous_strides(check_integers(size, "size", where))
-        needed = check_extent(size, stride, 0, dtype.itemsize, where)
-        if dtype in QUANTIZED or dtype in PACKED or dtype is torch.complex32:
-            return None
-        facts = known[(name, *size)] = dtype, stride, needed
-    dtype, stride, needed = facts
-    if requires_grad and not (dtype.is_floating_point or dtype.is_complex):
-        return None
-    storage = decode_storage(dec, record.get("storage"))
-    if needed > storage.nbytes():
-        return None
-    try:
-        tensor = view(storage, dtype, size, stride, 0)
-    except RuntimeError:
-        return None
-    if kind is not None:
-        return torch.nn.Parameter(tensor, requires_grad)
-    return tensor.requires_grad_() if requires_grad else tensor
 
 
 def _build(dec: Decoder, record: dict[str, Any], where: str) -> torch.Tensor:
