@@ -108,12 +108,17 @@ def save(
     from fxarchive.codec.replay import examples_of
 
     examples = examples_of(obj, example_inputs)
-    encoded = codec.encode(
-        obj, examples=examples, omit_weights=weights == "omit", drop=on_unsupported == "drop"
-    )
-    return write_encoded(
-        encoded, path, root=arguments.kind_of(obj), metadata=metadata, compress=weights == "zstd"
-    )
+
+    def write() -> SaveReport:
+        encoded = codec.encode(
+            obj, examples=examples, omit_weights=weights == "omit", drop=on_unsupported == "drop"
+        )
+        return write_encoded(
+            encoded, path, root=arguments.kind_of(obj), metadata=metadata, compress=weights == "zstd"
+        )
+
+    with collection_paused():  # until the document is gone, else the collector walks it
+        return write()
 
 
 def write_encoded(

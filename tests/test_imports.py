@@ -89,7 +89,8 @@ codec.containers codec.facts codec.geometry codec.symbolic.restore
 codec.partials
 codec.signatures codec.storages codec.history codec.symbolic.values
 codec.layouts codec.symbolic.fakes codec.symbols codec.transforms
-codec.nested_ints codec.tensors codec.descriptions
+codec.nested_ints codec.plain_tensors codec.descriptions
+codec.tensors
 codec.script_objects codec.subclasses
 codec.fake_tables
 codec.fakes

@@ -74,6 +74,8 @@ def encode(
             raise UnsupportedValue(
                 [Problem("the object", "it is nested too deep for the interpreter's stack")]
             ) from None
+        finally:
+            enc.let_go()
         if not enc.dropped:
             return Encoded(enc.document, enc.storages, enc.extras, frozenset(enc.features), tuple(dropped))
         # what was encoded before its refusal left rows behind, so the whole is encoded again without it

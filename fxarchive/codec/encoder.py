@@ -31,6 +31,9 @@ LONGEST_PATH = 400
 TEXT_LENGTH = 48
 """Strings of this many characters or more become rows of `texts`, since long strings repeat (stack traces)."""
 
+ATOMS = frozenset({type(None), bool, int, float, bytes})
+"""Types whose values stand for themselves, like short strings."""
+
 
 class Refused(Exception):
     """Values that cannot be kept, with their paths below the point where this was raised."""
@@ -106,6 +109,7 @@ class Encoder:
         self._steps: list[tuple[Callable[[int], str], list[Value]]] = []
         self._containers: dict[int, list[Any]] = {}
         self._rows: dict[tuple[str, Any], int] = {}
+        self._texts: dict[str, int] = {}
         self._alive: list[Any] = []
         self._queue: deque[tuple[str, Callable[[], None]]] = deque()
         self._finish: list[Callable[[], None]] = []
@@ -122,6 +126,8 @@ class Encoder:
     def _find(self, value: Any) -> Callable[[Encoder, Any], Value]:
         for accepts, encode in self._encode_where:
             if accepts(value):
+                if isinstance(value, tuple):  # named tuples are many, and each is what its class is
+                    self._encode[type(value)] = encode
                 return encode
         kind = type(value)
         raise Refused.because(
@@ -130,17 +136,25 @@ class Encoder:
 
     def items(self, items: Sequence[Any], step: Callable[[int], str] = "[{}]".format) -> list[Value]:
         """Encode each of ``items``; ``step`` names the place of item i in a path."""
+        self._check_depth()
+        if ATOMS.issuperset(map(type, items)):
+            return list(items)
         problems: list[Problem] = []
         out: list[Value] = []
-        self._check_depth()
+        add, find = out.append, self._encode.get
         self._steps.append((step, out))
         try:
             for i, item in enumerate(items):
+                kind = type(item)
+                if kind in ATOMS or (kind is str and len(item) < TEXT_LENGTH):
+                    add(item)
+                    continue
                 try:
-                    out.append(self.value(item))
+                    encode = find(kind)
+                    add(self.value(item) if encode is None else encode(self, item))
                 except Refused as refused:
                     problems += refused.below(step(i))
-                    out.append(None)  # keeps the count, from which `here` tells the place
+                    add(None)  # keeps the count, from which `here` tells the place
         finally:
             self._steps.pop()
         if problems:
@@ -252,8 +266,11 @@ class Encoder:
 
     def text(self, text: str) -> int:
         """Return the row of ``text`` in `texts`."""
-        row = self._rows.get(("texts", text))
-        return self.add("texts", text, text) if row is None else row
+        row = self._texts.get(text)
+        if row is None:
+            row = self._texts[text] = len(self._texts)
+            self.document["texts"].append(text)
+        return row
 
     def keep_alive(self, value: Any) -> None:
         """Hold ``value`` until the encoding ends, so that its `id` is not used again."""
@@ -284,6 +301,12 @@ class Encoder:
             )
         for work in self._finish:
             work()
+
+    def let_go(self) -> None:
+        """Forget all but the document and what goes beside it, so that nothing waits for the collector."""
+        for held in (self.state, self.numbers, self._containers, self._rows, self._alive, self._finish):
+            held.clear()
+        self._queue.clear()
 
 
 def _shortened(path: str) -> str:

@@ -55,6 +55,8 @@ class _Table:
         """Id of a source -> its row; the encoder keeps the source alive."""
         self.graphs: dict[int, int] = {}
         """Address of a graph -> its number."""
+        self.actions: dict[tuple[int, ...], str] = {}
+        """Ids of actions -> what is stored for them."""
         self.sizes: list[int] = []
         """Sources at and below each row."""
 
@@ -85,16 +87,23 @@ def _row(enc: Encoder, table: _Table, source: Any, depth: int) -> int:
     origins = tuple([_row(enc, table, origin, depth + 1) for origin in source.from_node])
     info = source.node_info
     named = None if info is None else (info.name, info.target, info.graph_id)
-    if not all([type(action) is NodeSourceAction for action in source.action]):
-        raise Refused.because(f"a node source with an action of its own cannot be kept; {_REMEDY}")
-    actions = "+".join([action.name for action in source.action]).lower()
-    key = (source.pass_name, actions, named, origins)
+    key = (source.pass_name, _name_of_actions(table, source.action), named, origins)
     row = table.rows.get(key)
     if row is None:
         row = table.rows[key] = _add(enc, table, key)
     enc.keep_alive(source)
     table.known[id(source)] = row
     return row
+
+
+def _name_of_actions(table: _Table, actions: list[Any]) -> str:
+    ids = tuple(map(id, actions))  # of members of an enum, which are there for ever
+    found = table.actions.get(ids)
+    if found is None:
+        if not all([type(action) is NodeSourceAction for action in actions]):
+            raise Refused.because(f"a node source with an action of its own cannot be kept; {_REMEDY}")
+        found = table.actions[ids] = "+".join([action.name for action in actions]).lower()
+    return found
 
 
 def _add(enc: Encoder, table: _Table, key: Any) -> int:
@@ -106,12 +115,12 @@ def _add(enc: Encoder, table: _Table, key: Any) -> int:
     if size > MOST_SOURCES:
         raise Refused.because(f"a node source with {size} others below it cannot be kept; {_REMEDY}")
     table.sizes.append(size)
-    columns = table.columns
-    columns["pass"].append(enc.text(pass_name))
-    columns["action"].append(enc.text(actions))
+    columns, text = table.columns, enc.text
+    columns["pass"].append(text(pass_name))
+    columns["action"].append(text(actions))
     columns["graph"].append(0 if named is None else 1 + table.graphs.setdefault(graph, len(table.graphs)))
-    columns["name"].append(0 if named is None else enc.text(name))
-    columns["target"].append(0 if named is None else enc.text(_ADDRESS.sub(" at 0x0", target)))
+    columns["name"].append(0 if named is None else text(name))
+    columns["target"].append(0 if named is None else text(_ADDRESS.sub(" at 0x0", target)))
     columns["count"].append(len(origins))
     columns["origins"].extend(origins)
     return len(table.sizes) - 1

@@ -86,7 +86,8 @@ def newer_torch() -> str:
 
 
 def encode_constant(tag: str) -> Callable[[Encoder, Any], Value]:
-    return lambda enc, value: [tag, str(value).removeprefix("torch.")]
+    names = {constant: name for name, constant in CONSTANTS[tag].items()}
+    return lambda enc, value: [tag, names.get(value) or str(value).removeprefix("torch.")]
 
 
 def decode_constant(dec: Decoder, tagged: Value) -> Any:

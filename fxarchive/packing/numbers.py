@@ -41,7 +41,7 @@ def pack_numbers(numbers: list[int]) -> bytes:
     reach = max(max(steps), -1 - min(steps))
     step_width = _width(reach, 7)
     # what repeats is compressed, whatever its width; numbers that count up repeat in their differences only
-    if step_width <= 4 and (step_width, len(set(steps))) < (width, len(set(numbers))):
+    if step_width < width or (step_width == width and len(set(steps)) < len(set(numbers))):
         return bytes([DIFFERENCES | step_width]) + _bytes(array(_SIGNED[step_width], steps))
     return bytes([width]) + _bytes(array(_UNSIGNED[width], numbers))
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import marshal
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice, repeat
-from typing import Any
+from itertools import repeat
+from typing import Any, NamedTuple
 
 from fxarchive.document import VALUE_TAGS
 from fxarchive.packing.numbers import is_numbers, pack_numbers, unpack_numbers
@@ -46,8 +46,9 @@ def pack_rows(rows: list[Any]) -> list[Any]:
     >>> pack_rows([["fake", 3], ["fake", 4], None])
     [[[0, 'fake', [2]], None], b'\\x01\\x00\\x00\\x01', [[b'\\x01\\x03\\x04'], []]]
     """
-    groups: dict[Any, tuple[list[Any], list[list[Any]]]] = {}
-    skeletons: list[Any] = []
+    groups: dict[Any, _Group] = {}
+    picks: list[int] = []
+    pick = picks.append
     for row in rows:
         held: list[Any]
         if type(row) is list and len(row) == 2 and type(row[1]) is int and _is_tag(row[0]):
@@ -57,56 +58,63 @@ def pack_rows(rows: list[Any]) -> list[Any]:
             skeleton = _skeleton(row, held, 1)
         group = groups.get(skeleton)
         if group is None:
-            group = groups[skeleton] = ([], [])
-        group[0].append(row)
-        group[1].append(held)
-        skeletons.append(skeleton)
-    numbers = {skeleton: number for number, skeleton in enumerate(groups)}
-    packed = [_pack_group(skeleton, *group) for skeleton, group in groups.items()]
-    picks = pack_numbers(list(map(numbers.__getitem__, skeletons)))
-    return [[form for form, _ in packed], picks, [columns for _, columns in packed]]
+            group = groups[skeleton] = _Group(len(groups), row, [])
+        group.held.append(held)
+        pick(group.number)
+    packed = [_pack_group(skeleton, group, rows, picks) for skeleton, group in groups.items()]
+    return [[form for form, _ in packed], pack_numbers(picks), [columns for _, columns in packed]]
 
 
-def _pack_group(skeleton: Any, rows: list[Any], held: list[list[Any]]) -> tuple[Any, list[Any]]:
+class _Group(NamedTuple):
+    """Rows of one form."""
+
+    number: int
+    first: Any
+    held: list[list[Any]]
+    """What the rows may differ in, of each."""
+
+
+def _pack_group(skeleton: Any, group: _Group, rows: list[Any], picks: list[int]) -> tuple[Any, list[Any]]:
     """Return the form of rows with one skeleton, and its columns."""
-    columns = list(zip(*held, strict=True))
+    columns = list(zip(*group.held, strict=True))
     varying = [not _is_constant(column) for column in columns]
     if True not in varying:
-        return _constant(rows[0]), []
+        return _constant(group.first), []
     firsts = [column[0] for column in columns]
     entries, form = _form(skeleton, iter(zip(firsts, varying, strict=True)))
     if entries > ENTRIES_A_HOLE * sum(varying):
-        return [HOLE], [[rows, None]]
+        return [HOLE], [[[row for row, pick in zip(rows, picks, strict=True) if pick == group.number], None]]
     return form, [_pack_column(list(c)) for c, varies in zip(columns, varying, strict=True) if varies]
 
 
 def _skeleton(value: Any, held: list[Any], depth: int) -> Any:
     """Return what rows of one form have in common, hashable; what they may differ in goes to ``held``."""
     kind = type(value)
-    if kind is not list and kind is not dict:
-        if value is None or kind is bool:
-            return value
-        held.append(value)
-        return kind
-    if depth > MAX_FORM_DEPTH:
-        held.append(value)
-        return kind
     parts: list[Any]
     items: Any
     if kind is list:
-        parts, items = [LIST], value
-        if value and _is_tag(value[0]):
-            parts.append(value[0])
-            items = islice(value, 1, None)
-    else:
+        if depth > MAX_FORM_DEPTH:
+            held.append(value)
+            return kind
+        if value and type(value[0]) is str and value[0] in VALUE_TAGS:
+            parts, items = [LIST, value[0]], value[1:]
+        else:
+            parts, items = [LIST], value
+    elif kind is dict:
+        if depth > MAX_FORM_DEPTH:
+            held.append(value)
+            return kind
         parts, items = [DICT, *value], value.values()
+    elif value is None or kind is bool:
+        return value
+    else:
+        held.append(value)
+        return kind
     for item in items:
         kind = type(item)
         if kind is int or kind is str:
             held.append(item)
             parts.append(kind)
-        elif item is None or kind is bool:
-            parts.append(item)
         else:
             parts.append(_skeleton(item, held, depth + 1))
     return tuple(parts)

@@ -14,7 +14,7 @@ from fxarchive.packing.numbers import pack_numbers, unpack_numbers
 LONGEST = 255
 """Characters that a string takes from another at most: bounds what a byte of a column can unfold to."""
 
-_COUNTED = re.compile(r"(.+?)_([1-9][0-9]{0,8})", re.DOTALL)
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def pack_strings(strings: list[str]) -> list[Any]:
@@ -73,8 +73,12 @@ def split_counted(string: str) -> tuple[str, int]:
     >>> split_counted("linear_12"), split_counted("linear"), split_counted("x_0")
     (('linear', 12), ('linear', 0), ('x_0', 0))
     """
-    found = _COUNTED.fullmatch(string)
-    return (string, 0) if found is None or len(found[1]) > LONGEST else (found[1], int(found[2]))
+    if not string[-1:].isdigit():  # quick, since most are not counted
+        return string, 0
+    base, _, number = string.rpartition("_")
+    if not base or len(base) > LONGEST or _NUMBER.fullmatch(number) is None:
+        return string, 0
+    return base, int(number)
 
 
 class StepCounter:
