@@ -27,6 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
 INSPECT = [sys.executable, "-c", "import sys; from fxarchive.cli import main; sys.exit(main())", "inspect"]
 INSPECT_REPEATS = 7
+REPEATS = 15
+UPGRADE_REPEATS = 5
+"""At most: these write gigabytes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,14 +79,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = [*[workload.name for workload in plan.WORKLOADS], plan.UPGRADE]
     parser.add_argument("--quick", action="store_true", help="small sizes, one repeat: shows that all works")
     parser.add_argument("--only", action="append", choices=names, help="measure this workload (repeatable)")
-    parser.add_argument("--repeat", type=int, default=None, help="repeats of each measurement (5; quick: 1)")
+    parser.add_argument(
+        "--repeat", type=int, default=None, help=f"samples of each peer at most ({REPEATS}; quick: 1)"
+    )
     parser.add_argument("--json", type=Path, help="where to write all samples (benchmarks/results/...)")
     parser.add_argument(
         "--folder", type=Path, help="where to put the archives meanwhile (4 GB; a temporary one)"
     )
     options = parser.parse_args(arguments)
     if options.repeat is None:
-        options.repeat = 1 if options.quick else 5
+        options.repeat = 1 if options.quick else REPEATS
     if options.repeat < 1:
         parser.error(f"--repeat is {options.repeat}; it must be at least 1")
     return options
@@ -122,7 +127,8 @@ def _memory(workload: plan.Workload, folder: Path, options: argparse.Namespace) 
 def _upgrade(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     result = folder / "upgrade.json"
     command = [sys.executable, "-m", "benchmarks.upgrades", "--folder", str(folder), "--result", str(result)]
-    command += ["--repeat", str(options.repeat), *(["--quick"] if options.quick else [])]
+    repeat = min(options.repeat, UPGRADE_REPEATS)
+    command += ["--repeat", str(repeat), *(["--quick"] if options.quick else [])]
     ended = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     if ended.returncode != 0:
         raise SystemExit(f"benchmark upgrade ended with code {ended.returncode}:\n{ended.stderr}")

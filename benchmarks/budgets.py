@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.plan import EXPORT, OURS, PICKLER, PICKLER_ZSTD
 
-GRAPHS = ("gpt2-graph", "chain100k", "chain100k-fake", "chain5k-symbolic")
+GRAPHS = ("gpt2-graph", "gpt2-dynamic", "chain100k", "chain100k-fake", "chain5k-symbolic")
 """Workloads in which the graph is what counts."""
 
 SAVE_FASTER = 12.0

@@ -57,6 +57,12 @@ WORKLOADS = (
         (PICKLER, OURS),
     ),
     Workload(
+        "gpt2-dynamic",
+        "the same decoder exported with a dynamic batch and length, weights omitted",
+        (PICKLER, PICKLER_ZSTD, OURS),
+        (PICKLER, OURS),
+    ),
+    Workload(
         "chain100k",
         "a long chain of calls without metadata",
         (PICKLER, PICKLER_ZSTD, SAVE_MODULE, OURS),

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.export import ExportedProgram
+from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from tests.material.models import GPT, ResNet, chain
@@ -53,15 +53,29 @@ def _resnet(quick: bool) -> Subject:
 
 
 def _gpt2(quick: bool) -> Subject:
-    vocabulary = 1000 if quick else 50257
-    model = (GPT(2, 64, 2, vocabulary, 64) if quick else GPT(12, 768, 12, vocabulary, 1024)).eval()
-    inputs = (torch.randint(0, vocabulary, (1, 16)),)
+    model, inputs = _decoder(quick, 1)
     program = torch.export.export(model, inputs, strict=False)
     return Subject(_plain(program), inputs, program)
 
 
 def _gpt2_graph(quick: bool) -> Subject:
     return Subject(_gpt2(quick).module.to("meta"), None)
+
+
+def _gpt2_dynamic(quick: bool) -> Subject:
+    model, inputs = _decoder(quick, 2)
+    # torch takes a size that is 1, or that of all positions, for a constant
+    longest = model.wpe.num_embeddings - 1
+    sizes = {0: Dim("batch", min=2, max=64), 1: Dim("length", min=2, max=longest)}
+    program = torch.export.export(model, inputs, dynamic_shapes=(sizes,), strict=False)
+    return Subject(_plain(program).to("meta"), None)
+
+
+def _decoder(quick: bool, batch: int) -> tuple[Any, tuple[torch.Tensor, ...]]:
+    """Return a decoder of the size of GPT-2 small, or a small one, and inputs for it."""
+    vocabulary = 1000 if quick else 50257
+    model = (GPT(2, 64, 2, vocabulary, 64) if quick else GPT(12, 768, 12, vocabulary, 1024)).eval()
+    return model, (torch.randint(0, vocabulary, (batch, 16)),)
 
 
 def _plain(program: ExportedProgram) -> fx.GraphModule:
@@ -102,6 +116,7 @@ _BUILDERS: dict[str, Callable[[bool], Subject]] = {
     "resnet": _resnet,
     "gpt2": _gpt2,
     "gpt2-graph": _gpt2_graph,
+    "gpt2-dynamic": _gpt2_dynamic,
     "chain100k": _chain(fake_meta=False),
     "chain100k-fake": _chain(fake_meta=True),
     "chain5k-symbolic": _symbolic_chain,

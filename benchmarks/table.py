@@ -18,7 +18,8 @@ save, load: wall seconds (CPU seconds). ready: until the loaded graph can be cal
 the first call. memory: growth of what the process owns (RssAnon at its peak, in MB) on save / load, in a fresh
 process; pages of a mapped file belong to the page cache and are not counted. x: how many times fxarchive fits
 into it, by CPU seconds and by bytes. fxarchive syncs what it saves and the peers do not; files are read from a
-warm page cache; figures are medians."""
+warm page cache. Figures are medians of as many samples as stand under n: the peers take turns, and one that has taken
+six seconds in all drops out."""
 
 
 def show(results: dict[str, Any], found: list[Verdict], *, judged: bool) -> None:
@@ -46,6 +47,7 @@ def _workload_table(name: str, workload: dict[str, Any]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
     table.add_column("", no_wrap=True)
     for heading in (
+        "n",
         "save",
         "load",
         "ready",
@@ -62,6 +64,7 @@ def _workload_table(name: str, workload: dict[str, Any]) -> Table:
         ratios = [ratio(workload, peer, figure) for figure in ("save_cpu", "load_cpu", "bytes")]
         table.add_row(
             peer,
+            str(len(samples["save_wall"])),
             _seconds(samples["save_wall"], samples["save_cpu"]),
             _seconds(samples["load_wall"], samples["load_cpu"]),
             _seconds(samples["ready_wall"]),

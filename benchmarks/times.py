@@ -18,7 +18,8 @@ from benchmarks.subjects import Subject, build, smallest
 T = TypeVar("T")
 
 ENOUGH_SECONDS = 6.0
-"""A peer that has been measured for this long is not measured again: its medians are of fewer repeats."""
+"""A peer that has been measured for this long is not measured again: its medians are of fewer samples, and the table
+says of how many."""
 
 
 @dataclass

@@ -61,6 +61,8 @@ class Description:
     state: dict[str, Any] = field(default_factory=dict)
     environment: int | None = None
     """Row of the environment of the symbols in its numbers; None if all are integers."""
+    look: symbolic_fakes.Look | None = None
+    """Of its size and stride, where a number is symbolic."""
 
     @property
     def requires_grad(self) -> bool:
@@ -232,10 +234,10 @@ def decode(dec: Decoder, entry: Any, where: str) -> Description:
         raise InvalidDocument(where, f"a FakeTensor cannot be of {dtype}")
     symbolic = symbolic_fakes.decode_numbers(dec, entry, others, where)
     if symbolic is not None:
-        size, stride, offset, nbytes, environment = symbolic
+        size, stride, offset, nbytes, environment, look = symbolic
         needed = 0
     else:
-        environment = None
+        environment, look = None, None
         size = check_integers(entry[2], "size", where)
         stride = contiguous_strides(size) if entry[3] is None else check_integers(entry[3], "stride", where)
         offset = check_integer(others.get("offset", 0), "offset", where)
@@ -256,7 +258,9 @@ def decode(dec: Decoder, entry: Any, where: str) -> Description:
     ):
         raise InvalidDocument(where, "a sparse FakeTensor has facts of a strided one")
     device, state = device_named(entry[1], where), _state(dec, others, where)
-    return Description(dtype, device, size, stride, offset, nbytes, needed, flags, sparse, state, environment)
+    return Description(
+        dtype, device, size, stride, offset, nbytes, needed, flags, sparse, state, environment, look
+    )
 
 
 def _state(dec: Decoder, others: dict[str, Any], where: str) -> dict[str, Any]:
@@ -363,8 +367,8 @@ def finish(fake: Any, description: Description) -> None:
 def _meta_tensor(d: Description, storage: Any) -> torch.Tensor:
     if d.sparse is not None:
         return _sparse_meta_tensor(d, d.sparse)
-    if d.environment is not None:
-        return symbolic_fakes.meta_tensor(d.dtype, d.size, d.stride, d.offset, d.nbytes, storage)
+    if d.look is not None:
+        return symbolic_fakes.meta_tensor(d.dtype, d.size, d.stride, d.offset, d.nbytes, storage, d.look)
     if storage is None:
         if not d.offset and d.nbytes is None:
             return torch.empty_strided(d.size, d.stride, dtype=d.dtype, device=META)

@@ -7,6 +7,7 @@ expression than the one that was there.
 
 from __future__ import annotations
 
+import marshal
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,15 @@ from fxarchive.document import Value
 from fxarchive.errors import InvalidDocument
 
 
+class Look:
+    """Whether torch has looked at a size and a stride, which several descriptions may have."""
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        self.taken = False
+
+
 class Numbers(NamedTuple):
     """Integers and symbolic integers of one description; `nbytes` is None if another FakeTensor has the storage."""
 
@@ -27,6 +37,7 @@ class Numbers(NamedTuple):
     offset: Any
     nbytes: Any
     environment: int
+    look: Look
 
 
 def has_symbols(fake: Any, nbytes: Any) -> bool:
@@ -73,12 +84,14 @@ def decode_numbers(dec: Decoder, entry: list[Any], others: dict[str, Any], where
         raise InvalidDocument(
             where, "its symbolic numbers do not describe a strided tensor of one environment"
         )
+    looks: dict[bytes, Look] = dec.state.setdefault("looks at symbolic sizes", {})
     return Numbers(
         [_number(dec, number, "size", where) for number in size],
         [_number(dec, number, "stride", where) for number in stride],
         _number(dec, offset, "offset", where),
         None if nbytes is None else _number(dec, nbytes, "nbytes", where),
         environments.pop(),
+        looks.setdefault(marshal.dumps([size, stride], 2), Look()),
     )
 
 
@@ -95,25 +108,35 @@ def _number(dec: Decoder, number: Any, name: str, where: str) -> Any:
 
 
 def meta_tensor(
-    dtype: torch.dtype, size: list[Any], stride: list[Any], offset: Any, nbytes: Any, storage: Any
+    dtype: torch.dtype, size: list[Any], stride: list[Any], offset: Any, nbytes: Any, storage: Any, look: Look
 ) -> torch.Tensor:
     """Return the meta tensor of a description with symbolic numbers.
+
+    `torch.empty_strided` asks whether the numbers can be those of a tensor, once for each size and stride.
+    `Tensor.set_` would ask far more: whether the storage is long enough, which symbols do not settle.
 
     Args:
         dtype: its dtype.
         size, stride, offset: in elements.
         nbytes: bytes of its storage; None if it is given, or is to have what torch computes.
         storage: the meta storage that it shares, or None for one of its own.
+        look: whether torch has taken this size and stride before.
     """
-    if storage is None and type(offset) is int and offset == 0:
+    if type(offset) is not int:
+        return view(_storage_of(nbytes) if storage is None else storage, dtype, size, stride, offset)
+    fits = storage is None and offset == 0
+    if not look.taken or (fits and nbytes is None):
         made = torch.empty_strided(size, stride, dtype=dtype, device=META)
-        if nbytes is None or _is_same(made.untyped_storage().nbytes(), nbytes):
+        look.taken = True
+        if fits and (nbytes is None or _is_same(made.untyped_storage().nbytes(), nbytes)):
             return made
-    if storage is None:
-        if nbytes is None:
-            raise ValueError("the bytes of its storage are not given")
-        storage = torch.empty(nbytes, dtype=torch.uint8, device=META).untyped_storage()
-    return view(storage, dtype, size, stride, offset)
+    return view_of_known(_storage_of(nbytes) if storage is None else storage, dtype, size, stride, offset)
+
+
+def _storage_of(nbytes: Any) -> Any:
+    if nbytes is None:
+        raise ValueError("the bytes of its storage are not given")
+    return torch.empty(nbytes, dtype=torch.uint8, device=META).untyped_storage()
 
 
 def view_of_known(
@@ -125,7 +148,7 @@ def view_of_known(
     """
     empty: Any = torch.empty(0, dtype=dtype, device=META)
     tensor: torch.Tensor = empty.set_(storage, 0, [0], [1]).as_strided(size, stride, offset)
-    return tensor
+    return tensor.data  # of version 0, as one that nobody changed
 
 
 def _is_same(computed: Any, recorded: Any) -> bool:
