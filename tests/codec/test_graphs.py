@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import operator
 import typing
+import weakref
 from typing import Any
 
 import pytest
@@ -34,6 +36,24 @@ def small_graph() -> fx.Graph:
     added = graph.call_function(torch.add, (x, y), {"alpha": 2})
     graph.output(graph.call_method("relu", (added,)))
     return graph
+
+
+def test_nothing_of_an_encoding_waits_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[Any]] = []
+
+    class Watched(codec.Encoder):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(codec, "Encoder", Watched)
+    module = fx.GraphModule({}, small_graph())
+    gc.disable()
+    try:
+        codec.encode(module)
+        assert [encoder() for encoder in made] == [None]
+    finally:
+        gc.enable()
 
 
 def test_a_bare_graph_comes_back() -> None:

@@ -230,6 +230,29 @@ def test_nothing_is_asked_of_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     assert counts[0] == counts[1] > 0
 
 
+def test_torch_looks_at_a_size_and_a_stride_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parts(x: Any) -> list[Any]:
+        whole = x * 2
+        return [whole, *[whole[:, at : at + 2] for at in (0, 2, 4, 6)], (x * 3)[:, 2:4]]
+
+    made = fakes_of(parts)
+    document = codec.encode(made).document
+    decode(document)  # what is asked once a process is not counted
+    looks: list[Any] = []
+    look = torch.empty_strided
+
+    def counted(size: Any, stride: Any, **options: Any) -> torch.Tensor:
+        if any(type(number) is torch.SymInt for number in size):
+            looks.append((str(size), str(stride)))
+        return look(size, stride, **options)
+
+    monkeypatch.setattr(torch, "empty_strided", counted)
+    back = decode(document)
+    assert len(looks) == len(set(looks)) == 2  # those of the whole, and of all parts of it
+    assert list(map(_facts, back)) == list(map(_facts, made))
+    assert len({fake.untyped_storage()._cdata for fake in back}) == 2
+
+
 def test_without_the_shortcut_the_official_way_gives_the_same(official: Callable[[], None]) -> None:
     made = [*fakes_of(own, 3), *fakes_of(shared, 3)]
     data = fxarchive.dumps(made)
