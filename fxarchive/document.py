@@ -122,7 +122,7 @@ Column: TypeAlias = list[Any]
 VALUE_TAGS = frozenset(
     {
         # containers
-        "tuple", "list", "dict", "set", "frozenset", "ordered", "default", "deque", "size", "named",
+        "tuple", "list", "dict", "set", "frozenset", "ordered", "default", "counter", "deque", "size", "named",
         "ilist", "idict",
         # other values of Python
         "complex", "slice", "range", "ellipsis", "notimplemented", "bytearray", "enum", "annotation",

@@ -230,7 +230,7 @@ _ROUND = {
     "slice": ("slice(", ")"),
 }  # fmt: skip
 _MAPPINGS = {
-    "dict": ("{", "}"), "idict": ("{", "}"), "ordered": ("OrderedDict({", "})"),
+    "dict": ("{", "}"), "idict": ("{", "}"), "ordered": ("OrderedDict({", "})"), "counter": ("Counter({", "})"),
     "default": ("defaultdict({", "})"),
 }  # fmt: skip
 _OF_TORCH = frozenset({"dtype", "layout", "memory_format", "qscheme"})

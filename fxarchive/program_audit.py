@@ -17,7 +17,7 @@ from fxarchive.tables import entry, metadata_of, parts, reading
 from fxarchive.trust import check_identifier
 
 _PLACEHOLDER = OPS.index("placeholder")
-_MAPPINGS = frozenset({"dict", "ordered", "default", "idict"})
+_MAPPINGS = frozenset({"dict", "ordered", "default", "counter", "idict"})
 
 
 def check_programs(document: Any) -> None:

@@ -154,12 +154,12 @@ def parts(value: Value) -> list[Value]:
 
 
 _PARTS = {
-    "tuple": 1, "list": 1, "dict": 1, "set": 1, "frozenset": 1, "ordered": 1, "default": 1, "deque": 1,
+    "tuple": 1, "list": 1, "dict": 1, "set": 1, "frozenset": 1, "ordered": 1, "default": 1, "counter": 1, "deque": 1,
     "size": 1, "ilist": 1, "idict": 1, "slice": 1, "named": 2, "annotation": 2, "export": 2,
 }  # fmt: skip
 """Tag -> where in the tagged value the list of its parts stands; other values have none."""
 
-_MAPPINGS = frozenset({"dict", "ordered", "default", "idict"})
+_MAPPINGS = frozenset({"dict", "ordered", "default", "counter", "idict"})
 CONTAINERS = frozenset(_PARTS)
 """Tags of values that hold others."""
 
@@ -279,7 +279,8 @@ def module_paths(document: Any, start: int | None = None) -> dict[int, str]:
 
 
 _ROOTS = {
-    "ordered": "OrderedDict", "default": "defaultdict", "ilist": "immutable_list", "idict": "immutable_dict",
+    "ordered": "OrderedDict", "default": "defaultdict", "counter": "Counter",
+    "ilist": "immutable_list", "idict": "immutable_dict",
     "size": "Size", "fake": "FakeTensor", "graph": "Graph", "symint": "SymInt", "symfloat": "SymFloat",
     "symbool": "SymBool", "shape_env": "ShapeEnv", "text": "str",
 }  # fmt: skip

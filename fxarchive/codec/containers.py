@@ -6,7 +6,7 @@ themselves.
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -164,6 +164,10 @@ def encode_ordered(enc: Encoder, value: OrderedDict[Any, Any]) -> Value:
     return enc.container(value, "ordered", lambda body: body.append(_flat(enc, value)))
 
 
+def encode_counter(enc: Encoder, value: Counter[Any]) -> Value:
+    return enc.container(value, "counter", lambda body: body.append(_flat(enc, value)))
+
+
 def encode_default(enc: Encoder, value: defaultdict[Any, Any]) -> Value:
     factory = value.default_factory
     if factory is not None and (type(factory) is not type or factory not in _FACTORY_NAMES):
@@ -220,6 +224,11 @@ MUTABLE: dict[str, tuple[Callable[[Value], Any], Callable[[Decoder, Any, Value],
     "list": (lambda tagged: [], lambda dec, made, tagged: made.extend(dec.items(tagged[1]))),
     "dict": (lambda tagged: {}, lambda dec, made, tagged: made.update(_pairs(dec, tagged[1]))),
     "ordered": (lambda tagged: OrderedDict(), lambda dec, made, tagged: made.update(_pairs(dec, tagged[1]))),
+    # not by its own update, which counts
+    "counter": (
+        lambda tagged: Counter(),
+        lambda dec, made, tagged: dict.update(made, _pairs(dec, tagged[1])),
+    ),
     "default": (_make_default, lambda dec, made, tagged: made.update(_pairs(dec, tagged[1]))),
     "set": (lambda tagged: set(), lambda dec, made, tagged: made.update(dec.items(tagged[1]))),
     "deque": (
@@ -256,6 +265,7 @@ ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {
     set: encode_set,
     frozenset: encode_frozenset,
     OrderedDict: encode_ordered,
+    Counter: encode_counter,
     defaultdict: encode_default,
     deque: encode_deque,
     bytearray: encode_bytearray,

@@ -18,7 +18,9 @@ from fxarchive.document import FACTS, Value
 from fxarchive.errors import InvalidDocument, Problem
 from fxarchive.inert import InertRecord
 
-_CHANGEABLE = frozenset({"list", "dict", "ordered", "default", "set", "deque", "bytearray", "generator"})
+_CHANGEABLE = frozenset(
+    {"list", "dict", "ordered", "default", "counter", "set", "deque", "bytearray", "generator"}
+)
 """Tags of values that a later reference may turn into a row of `shared`."""
 
 

@@ -1,4 +1,4 @@
-"""Values of Python's standard library that configurations hold: paths, times, exact numbers, UUIDs.
+"""Values that configurations hold: paths, times, exact numbers, UUIDs, numbers of numpy, the release of torch.
 
 Each kind is a short list of parts, from which the value is built by its own constructor. `KINDS` is closed: a file can
 ask for nothing else.
@@ -10,9 +10,13 @@ import datetime
 import decimal
 import fractions
 import pathlib
+import sys
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
+
+from torch.torch_version import TorchVersion
 
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
@@ -65,6 +69,34 @@ def _time_parts(value: Any) -> list[Any]:
     return [value.hour, value.minute, value.second, value.microsecond, value.fold, value.tzinfo]
 
 
+def _numbers() -> dict[str, Kind]:
+    """Return the kinds of numpy's numbers; torch imports numpy where it is there, and values of it are only then."""
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is None:
+        return {}
+    kinds: dict[str, Kind] = {}
+    for name in _NUMPY:
+        dtype = numpy.dtype(name).newbyteorder("<")
+        kinds[f"numpy_{name}"] = Kind(
+            dtype.type,
+            (bytes,),
+            partial(lambda dtype, value: [numpy.array(value, dtype).tobytes()], dtype),
+            partial(_number, numpy, dtype),
+        )
+    return kinds
+
+
+def _number(numpy: Any, dtype: Any, data: bytes) -> Any:
+    if len(data) != dtype.itemsize:
+        raise InvalidDocument(f"a number of {dtype}", f"it has {len(data)} bytes")
+    return numpy.frombuffer(data, dtype)[0]
+
+
+_NUMPY = (
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "float32", "float64", "complex64", "complex128",
+)  # fmt: skip
+
 _PATH = (str,)
 _TIME = (int, int, int, int, int, Any)
 
@@ -97,6 +129,8 @@ KINDS: dict[str, Kind] = {
         lambda value: [value.bytes, value.is_safe.name],
         lambda data, safe: uuid.UUID(bytes=data, is_safe=uuid.SafeUUID[safe]),
     ),
+    "torch_version": Kind(TorchVersion, (str,), lambda value: [str(value)], TorchVersion),
+    **_numbers(),
 }
 """Name of each kind -> what it is; `spec/schema-2-records.md` lists the parts."""
 

@@ -6,6 +6,7 @@ They reach generated source, so they are written from a closed table of names, n
 from __future__ import annotations
 
 import collections.abc
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -34,6 +35,10 @@ ORIGINS: dict[str, Any] = {
 }
 """Name -> what stands before the brackets; ``|`` is the union of types that ``X | Y`` makes."""
 
+_FORWARD = "typing.ForwardRef"
+_PLAIN_NAME = re.compile(r"(?!\d|__)\w+(\.(?!\d|__)\w+)*", re.ASCII)
+"""What a reference may hold: whoever resolves it evaluates it, so it is a name and nothing that is called."""
+
 _NAMES = {id(origin): name for name, origin in ORIGINS.items()}
 
 
@@ -45,9 +50,16 @@ def is_annotation(value: Any) -> bool:
 
 
 def encode_annotation(enc: Encoder, value: Any) -> Value:
+    if type(value) is typing.ForwardRef and value == _forward(value.__forward_arg__):
+        return ["annotation", _FORWARD, [value.__forward_arg__]]
     name, args = _parts(value)
     steps = f"{name}[{{}}]".format
     return ["annotation", name, None if args is None else enc.items(args, steps)]
+
+
+def _forward(name: Any) -> Any:
+    """Return the reference to a class that stands as a string in an annotation, or None if it is no plain name."""
+    return typing.ForwardRef(name) if type(name) is str and _PLAIN_NAME.fullmatch(name) else None
 
 
 def _parts(value: Any) -> tuple[str, tuple[Any, ...] | None]:
@@ -88,6 +100,11 @@ def _build(name: str, args: tuple[Any, ...]) -> Any:
 
 def decode_annotation(dec: Decoder, tagged: Value) -> Any:
     _, name, args = tagged
+    if name == _FORWARD:
+        found = _forward(*dec.items(args))
+        if found is None:
+            raise InvalidDocument("an annotation", "its reference is no plain name")
+        return found
     if name != "|" and name not in ORIGINS:
         raise InvalidDocument("an annotation", f"{name!r} is not a known construct")
     if args is None:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from hypothesis import given
@@ -53,7 +54,15 @@ def features(value: Any) -> tuple[str, ...]:
 # values of the standard library
 
 
-@pytest.mark.parametrize("value", configs.STANDARD, ids=shown)
+NUMBERS = [
+    numpy.dtype(name).type(1)
+    for name in ("bool", "int8", "int64", "uint8", "uint64", "float16", "float32", "float64", "complex64", "complex128")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value", [*configs.STANDARD, torch.__version__, *NUMBERS, numpy.float32(-0.0)], ids=shown
+)
 def test_a_value_of_the_standard_library_comes_back(value: Any) -> None:
     loaded = through([value], ())[0]
     assert type(loaded) is type(value)
@@ -97,6 +106,8 @@ STANDARD_DOCUMENTS: list[Any] = [
     ["standard", "uuid", [b"short", "unknown"]],
     ["standard", "uuid", [bytes(16), "no such"]],
     ["standard", "timedelta", [10**12, 0, 0]],
+    ["standard", "numpy_int64", [bytes(16)]],
+    ["standard", "numpy_object", [bytes(8)]],
 ]
 
 

@@ -7,7 +7,7 @@ import math
 import struct
 import typing
 import weakref
-from collections import OrderedDict, defaultdict, deque, namedtuple
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from typing import Any
 
 import pytest
@@ -54,13 +54,14 @@ CONTAINERS = [
     (), (1,), ((), ((),)), [], [1, [2, [3]]], {}, {"b": 1, "a": 2},
     {1: "int", True + 1: "x", (1, ("t",)): [], None: 0, 2.5: b""},
     set(), {1, "a", (2, 3)}, frozenset(), frozenset({frozenset({1}), "z"}),
-    OrderedDict([("z", 1), ("a", [2])]), OrderedDict(),
+    OrderedDict([("z", 1), ("a", [2])]), OrderedDict(), Counter("aab"), Counter(a=-1),
     defaultdict(list, {"k": [1]}), defaultdict(None), defaultdict(OrderedDict, {1: OrderedDict()}),
     deque([1, 2], maxlen=3), deque(),
     bytearray(b"abc"), immutable_list([1, immutable_list([2])]), immutable_dict({"a": immutable_dict()}),
 ]  # fmt: skip
 
 ANNOTATIONS = [
+    typing.ForwardRef("a.B"), typing.Optional["Tensor"],  # noqa: F821
     typing.Any, typing.Optional[torch.Tensor], typing.Union[int, str, None], list[int],  # noqa: UP007, UP045
     tuple[int, ...], tuple[()],
     dict[str, list[torch.Tensor]], list[int], tuple[torch.Tensor, ...],
