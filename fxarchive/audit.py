@@ -31,9 +31,16 @@ from fxarchive.document import (
 from fxarchive.errors import CorruptArchive, ForbiddenName, InvalidDocument, UntrustedNames
 from fxarchive.extensions import is_tag
 from fxarchive.program_audit import check_guards, check_programs
-from fxarchive.source_names import check_path, keyword_names
-from fxarchive.tables import CONTAINERS, parts
-from fxarchive.trust import check_identifier, check_path_atom, is_listed
+from fxarchive.source_names import ARGUMENT_TAGS, TYPE_TAGS, check_path, keyword_names, unprintable
+from fxarchive.tables import reading
+from fxarchive.trust import (
+    ATTRIBUTE_READERS,
+    check_identifier,
+    check_method,
+    check_path_atom,
+    is_listed,
+    is_plain_value,
+)
 
 _TABLES = {key: type(value) for key, value in empty_document().items() if type(value) in (list, dict)}
 _KEYS = set(empty_document())
@@ -71,22 +78,6 @@ _TARGET_LENGTHS = {
 }
 _OP = {op: number for number, op in enumerate(OPS)}
 _FORBIDDEN = frozenset(keyword.kwlist)
-_UNPRINTABLE = frozenset(
-    {
-        "record",
-        "standard",
-        "member",
-        "artefact",
-        "tracing_context",
-        "shared",
-        "value",
-        "node_source",
-        "fact",
-        "extension",
-    }
-)
-"""Tags that no argument and no type of a node has: fx writes what ``repr`` of it says into source, and ``repr`` of an
-instance is code of its class. A writer gives containers in arguments no identity, so they need no reference."""
 
 
 def audit(document: Document, *, trust: Collection[str] | None, features: Iterable[str] = ()) -> None:
@@ -250,15 +241,15 @@ def _check_graph(document: Document, where: str, graph: Any) -> None:
     _check_rows(where, "pattern", graph["pattern"], len(graph["patterns"]))
     _check_rows(where, "layout", graph["layout"], len(graph["layouts"]))
     _check_rows(where, "operands", graph["operands"], count, start=1)
-    _check_names(where, names)
+    _check_names(where, names, graph["names"])
     _check_node_targets(document, where, graph)
     for pattern in graph["patterns"]:
-        _check_pattern(where, pattern)
+        _check_pattern(document, where, pattern)
     if [type(part) for part in graph["types"]] != [list, list]:
         raise InvalidDocument(where, "types is not a pair of lists")
-    _check_printed(where, [graph["types"][1]])
-    _check_attribute_reads(document, where, graph)
-    _check_codegen(document, where, graph["codegen"])
+    _check_printed(document, where, graph["types"][1], TYPE_TAGS)
+    _check_calls(document, where, graph)
+    _check_codegen(document, where, graph)
     if "input_sources" in graph:
         _check_input_sources(document, where, graph["input_sources"], count)
 
@@ -277,8 +268,14 @@ def _check_rows(where: str, column: str, rows: list[Any], end: int, start: int =
         raise InvalidDocument(where, f"{column} holds a number that is not from {start} to {end - 1}")
 
 
-def _check_names(where: str, names: list[str]) -> None:
-    if all(map(str.isidentifier, names)) and _FORBIDDEN.isdisjoint(names):
+def _check_names(where: str, names: list[str], joined: str) -> None:
+    if (
+        joined.isascii()
+        and "\n__" not in joined
+        and not joined.startswith("__")
+        and all(map(str.isidentifier, names))
+        and _FORBIDDEN.isdisjoint(names)
+    ):
         return
     for name in names:
         check_identifier(f"{where}, a node,", name)
@@ -315,12 +312,12 @@ def _check_text_target(where: str, op: str, target: str) -> None:
     if op == "placeholder":
         check_identifier(f"{where}, a placeholder,", target.removeprefix("*").removeprefix("*"))
     elif op == "call_method":
-        check_identifier(f"{where}, a method call,", target)
+        check_method(f"{where}, a method call,", target)
     else:
         check_path(f"{where}, a {op} node,", target)
 
 
-def _check_pattern(where: str, pattern: Any) -> None:
+def _check_pattern(document: Document, where: str, pattern: Any) -> None:
     if type(pattern) is not list or len(pattern) != 2 or not type(pattern[0]) is type(pattern[1]) is list:
         raise InvalidDocument(where, "a call pattern is not a pair of lists")
     if len(pattern[1]) % 2:
@@ -329,34 +326,36 @@ def _check_pattern(where: str, pattern: Any) -> None:
         if type(name) is not str:
             raise InvalidDocument(where, "a keyword of a call pattern is not a string")
         check_identifier(f"{where}, a keyword argument,", name)
-    _check_printed(where, [pattern[0], pattern[1][1::2]])
+    _check_printed(document, where, [*pattern[0], *pattern[1][1::2]], ARGUMENT_TAGS)
 
 
-def _check_printed(where: str, groups: list[Any]) -> None:
+def _check_printed(document: Document, where: str, values: list[Any], allowed: frozenset[str]) -> None:
     """Check that nothing among arguments or types of nodes is of a kind that must not be printed."""
-    if not all([type(group) is list for group in groups]):
-        raise InvalidDocument(where, "the arguments or the types of its nodes are not lists")
-    stack = [value for group in groups for value in group]
-    while stack:
-        value = stack.pop()
-        if type(value) is not list or not value:
-            continue
-        tag = value[0] if type(value[0]) is str else ""
-        if tag in _UNPRINTABLE:
-            raise InvalidDocument(where, f"a {tag} cannot be an argument or a type of a node")
-        # what is no container of a known form is searched whole
-        try:
-            stack.extend(parts(value) if tag in CONTAINERS else value)
-        except (IndexError, TypeError):
-            raise InvalidDocument(where, f"a {tag} in it does not hold its items") from None
+    targets: list[Any] = document["targets"]
+
+    def may_be_value(row: Any) -> bool:
+        return type(row) is int and 0 <= row < len(targets) and is_plain_value(*targets[row][:2])
+
+    with reading(where):
+        tag = unprintable(values, allowed, may_be_value)
+    if tag is not None:
+        raise InvalidDocument(where, f"a {tag:.40} cannot be an argument or a type of a node")
 
 
-def _check_attribute_reads(document: Document, where: str, graph: Any) -> None:
-    """Check the attribute names of ``getattr`` calls: a graph reads ``shape``, never ``__class__``."""
-    readers = {row for row, record in enumerate(document["targets"]) if record[1] == "builtins.getattr"}
+def _check_calls(document: Document, where: str, graph: Any) -> None:
+    """Check what calls a function that reads attributes or a class: a graph reads ``shape``, never ``__class__``."""
+    call_function = _OP["call_function"]
+    targets = document["targets"]
+    called = {row for op, row in zip(graph["ops"], graph["targets"], strict=True) if op == call_function}
+    readers: set[int] = set()
+    for row in called:
+        kind, name = targets[row][:2]
+        if name in ATTRIBUTE_READERS:
+            readers.add(row)
+        elif not is_plain_value(kind, name):
+            raise InvalidDocument(where, f"a graph does not call the class {name}")
     if not readers:
         return
-    call_function = _OP["call_function"]
     calls = zip(graph["ops"], graph["targets"], graph["pattern"], strict=True)
     for pattern in {pattern for op, target, pattern in calls if op == call_function and target in readers}:
         args = graph["patterns"][pattern][0]
@@ -367,7 +366,8 @@ def _check_attribute_reads(document: Document, where: str, graph: Any) -> None:
             check_path_atom(f"{where}, a getattr call,", atom)
 
 
-def _check_codegen(document: Document, where: str, codegen: list[Any]) -> None:
+def _check_codegen(document: Document, where: str, graph: Any) -> None:
+    codegen: list[Any] = graph["codegen"]
     kind = codegen[0] if codegen else None
     if {"plain": 2, "pytree": 5}.get(str(kind)) != len(codegen):
         raise InvalidDocument(where, "its codegen is not of a known kind")
@@ -379,6 +379,17 @@ def _check_codegen(document: Document, where: str, codegen: list[Any]) -> None:
     if kind == "pytree":
         for key in keyword_names(document, where, codegen[3]):
             check_identifier(f"{where}, its input spec,", key)
+        _check_defaults(where, graph)
+
+
+def _check_defaults(where: str, graph: Any) -> None:
+    """Check that no input has a default value: torch cuts the text of each input of such a code generator apart."""
+    placeholder = _OP["placeholder"]
+    inputs = {
+        pattern for op, pattern in zip(graph["ops"], graph["pattern"], strict=True) if op == placeholder
+    }
+    if any([graph["patterns"][pattern] != [[], []] for pattern in inputs]):
+        raise InvalidDocument(where, "an input has a default value beside an input spec")
 
 
 _MEMBERS = (("parameters", 2), ("buffers", 3), ("modules", 2), ("attributes", 2))

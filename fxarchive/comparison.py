@@ -16,10 +16,11 @@ from typing import Any, BinaryIO
 from fxarchive import container, store, wire
 from fxarchive.container import Archive
 from fxarchive.document import FEATURES, SCHEMA
+from fxarchive.errors import escaped
 from fxarchive.limits import DEFAULT_LIMITS, Limits
 from fxarchive.listing import NodeLine, list_graphs, list_nodes
 from fxarchive.migrations.content import Content
-from fxarchive.notation import Notation, escaped, tensor_text
+from fxarchive.notation import Notation, tensor_text
 from fxarchive.reading import read_current
 from fxarchive.shapes import tensor_facts
 from fxarchive.tables import class_name, entry, members, module_paths, reading, resolved

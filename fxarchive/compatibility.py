@@ -17,6 +17,7 @@ from fxarchive.limits import DEFAULT_LIMITS, Limits
 from fxarchive.migrations.operators.calls import Kind
 from fxarchive.reading import read_current
 from fxarchive.summary import OPERATORS
+from fxarchive.tables import reading
 from fxarchive.trust import aliases
 
 RUNNING = "running"
@@ -166,8 +167,9 @@ def compatibility(document: Document, release: str) -> Compatibility:
 
 def judge(document: Document, torch: Torch) -> Compatibility:
     """Return what ``torch`` makes of a document."""
-    adapted = adapt(document, torch)
-    missing = (*adapted.missing, *_values_missing(document, torch))
+    with reading("the document"):
+        adapted = adapt(document, torch)
+        missing = (*adapted.missing, *_values_missing(document, torch))
     foreign = sorted({
         record[1] for record in document["targets"] if record[0] in OPERATORS and is_foreign(record[1])
     })  # fmt: skip

@@ -6,12 +6,32 @@ attributes, so that nobody has to match text. `spec/refusals.md` lists them all 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+_UNSAFE = re.compile(r"[^ -~]")
+
+
+def escaped(text: str) -> str:
+    r"""Return ``text`` with whatever a terminal may act on as an escape; letters of any script stay.
+
+    >>> print(escaped("naïve\x1b[31m\n"))
+    naïve\x1b[31m\n
+    """
+    if text.isprintable():
+        return text
+    return _UNSAFE.sub(lambda found: found[0] if found[0].isprintable() else repr(found[0])[1:-1], text)
+
 
 class FxArchiveError(Exception):
-    """Base of every error that fxarchive raises on purpose; each can be pickled, so it crosses processes."""
+    """Base of every error that fxarchive raises on purpose; each can be pickled, so it crosses processes.
+
+    Its text is one sentence, with a list below it where there is one. What a file says in it is safe to print.
+    """
+
+    def __init__(self, sentence: str, lines: Sequence[str] = ()) -> None:
+        super().__init__(escaped(sentence) + "".join([f"\n  {escaped(line)}" for line in lines]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (type(self), self.args, self.__dict__)
@@ -141,11 +161,11 @@ class UnsupportedValue(FxArchiveError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        lines = "".join(f"\n  {path}: {why}" for path, why in self.problems)
+        lines = [f"{path}: {why}" for path, why in self.problems]
         count = len(self.problems)
         noun = "value" if count == 1 else "values"
         super().__init__(
-            f"{count} {noun} cannot be kept in an archive; remove or replace what is listed.{lines}"
+            f"{count} {noun} cannot be kept in an archive; remove or replace what is listed.", lines
         )
 
 
@@ -157,8 +177,8 @@ class MissingOperator(FxArchiveError):
 
     def __init__(self, operators: Sequence[Problem]) -> None:
         self.operators = tuple(operators)
-        lines = "".join(f"\n  {name}: {remedy}" for name, remedy in self.operators)
-        super().__init__(f"The running torch lacks what the archive names; follow the remedy of each.{lines}")
+        lines = [f"{name}: {remedy}" for name, remedy in self.operators]
+        super().__init__("The running torch lacks what the archive names; follow the remedy of each.", lines)
 
 
 class IncompatibleOperator(FxArchiveError):
@@ -166,10 +186,8 @@ class IncompatibleOperator(FxArchiveError):
 
     def __init__(self, operators: Sequence[Problem]) -> None:
         self.operators = tuple(operators)
-        lines = "".join(f"\n  {name}: {why}" for name, why in self.operators)
-        super().__init__(
-            f"Operators changed since the archive was written; follow the remedy of each.{lines}"
-        )
+        lines = [f"{name}: {why}" for name, why in self.operators]
+        super().__init__("Operators changed since the archive was written; follow the remedy of each.", lines)
 
 
 class UnboundArtefact(FxArchiveError):
@@ -210,9 +228,9 @@ class UnknownExtension(FxArchiveError):
 
     def __init__(self, tags: Sequence[Problem]) -> None:
         self.tags = tuple(tags)
-        lines = "".join(f"\n  {tag}: {remedy}" for tag, remedy in self.tags)
+        lines = [f"{tag}: {remedy}" for tag, remedy in self.tags]
         super().__init__(
-            f"The archive holds values that other packages define; follow the remedy of each.{lines}"
+            "The archive holds values that other packages define; follow the remedy of each.", lines
         )
 
 
@@ -268,10 +286,11 @@ class MigrationFailed(FxArchiveError):
         self, source: int, target: int, problems: Sequence[Problem], path: str | None = None
     ) -> None:
         self.source, self.target, self.problems, self.path = source, target, tuple(problems), path
-        lines = "".join(f"\n  {item}: {why}" for item, why in self.problems)
+        lines = [f"{item}: {why}" for item, why in self.problems]
         super().__init__(
             f"The migration from schema {source} to {target} cannot take {path or 'the archive'}, which is left "
-            f"as it was; each line says what to do.{lines}"
+            f"as it was; each line says what to do.",
+            lines,
         )
 
 
@@ -284,10 +303,11 @@ class LossNotAllowed(FxArchiveError):
 
     def __init__(self, source: int, target: int, losses: Sequence[str], path: str | None = None) -> None:
         self.source, self.target, self.losses, self.path = source, target, tuple(losses), path
-        lines = "".join(f"\n  {loss}" for loss in self.losses)
+        lines = self.losses
         super().__init__(
             f"Taking {path or 'the archive'} from schema {source} back to {target} loses what is listed; "
-            f"pass allow_loss=True (--allow-loss) to accept that.{lines}"
+            f"pass allow_loss=True (--allow-loss) to accept that.",
+            lines,
         )
 
 

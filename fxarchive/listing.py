@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fxarchive.document import OPS
-from fxarchive.notation import Notation, escaped, target_name, tensor_text
+from fxarchive.errors import escaped
+from fxarchive.notation import Notation, target_name, tensor_text
 from fxarchive.shapes import tensor_facts
 from fxarchive.tables import (
     class_name,

@@ -7,11 +7,11 @@ hold the escape sequences of a terminal. What does not fit the schema at all is 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fxarchive.document import Value
+from fxarchive.errors import escaped
 from fxarchive.expressions import SYMBOLIC, expression_text, number_text
 from fxarchive.shapes import TensorFacts, tensor_facts
 from fxarchive.tables import device_name, entry, holes, parts, resolved
@@ -28,19 +28,6 @@ _SHORT_DTYPES = {
     "uint64": "u64", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64",
 }  # fmt: skip
 """The abbreviations of `torch.utils._dtype_abbrs`, for the dtypes that every release has."""
-
-_UNSAFE = re.compile(r"[^ -~]")
-
-
-def escaped(text: str) -> str:
-    r"""Return ``text`` with whatever a terminal may act on as an escape; letters of any script stay.
-
-    >>> print(escaped("naïve\x1b[31m\n"))
-    naïve\x1b[31m\n
-    """
-    if text.isprintable():
-        return text
-    return _UNSAFE.sub(lambda found: found[0] if found[0].isprintable() else repr(found[0])[1:-1], text)
 
 
 def clipped(text: str, most: int) -> str:

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Any
 
 from fxarchive.document import Value
-from fxarchive.notation import Notation, clipped, escaped, tensor_text
+from fxarchive.errors import escaped
+from fxarchive.notation import Notation, clipped, tensor_text
 from fxarchive.programs import USER_INPUT, USER_OUTPUT, kinds, root_program
 from fxarchive.shapes import tensor_facts
 from fxarchive.tables import (

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from fxarchive.document import Value
+from fxarchive.errors import InvalidDocument
 from fxarchive.expressions import number_text
-from fxarchive.tables import entry, resolved
+from fxarchive.tables import MAX_EXTENT, entry, resolved
 
 
 class TensorFacts(NamedTuple):
@@ -25,7 +26,14 @@ def tensor_facts(document: Any, value: Value) -> TensorFacts | None:
     if type(value) is not list or len(value) < 2:
         return None
     read = _FACTS.get(value[0])
-    return None if read is None else read(document, value)
+    facts = None if read is None else read(document, value)
+    if facts is not None and not (
+        type(facts.dtype) is str
+        and (facts.device is None or type(facts.device) is str)
+        and all([type(n) is str or 0 <= n <= MAX_EXTENT for n in facts.shape])
+    ):
+        raise InvalidDocument("a tensor", "its dtype, its device or a size of it is none")
+    return facts
 
 
 def _of_tensor(document: Any, value: Value) -> TensorFacts:

@@ -1,14 +1,16 @@
-"""What torch writes into generated source as it stands: attribute paths, and keyword names of input specs."""
+"""What torch writes into generated source as it stands: attribute paths, keyword names of input specs, and what
+``repr`` says of the arguments and the types of nodes."""
 
 from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Callable
 from typing import Any
 
 from fxarchive.document import Value
 from fxarchive.errors import InvalidDocument
-from fxarchive.tables import resolved
+from fxarchive.tables import CONTAINERS, parts, resolved
 from fxarchive.trust import check_path_atom
 
 _FORBIDDEN = frozenset(keyword.kwlist)
@@ -17,6 +19,23 @@ _LOCAL = re.compile(r"(?P<opened>(?:getattr\()*)L\['\w+'\]", re.ASCII)
 _STEP = re.compile(r"\.\w+|\['\w+'\]|\[\d+\]|(?P<closed>, '\w+'\))", re.ASCII)
 _MOST_STEPS = 8
 """References that may lead from one to the next before a value stands."""
+
+_SEQUENCES = frozenset({"tuple", "list"})
+ARGUMENT_TAGS = frozenset(
+    {
+        *(CONTAINERS - {"export"}),
+        "complex", "range", "ellipsis", "notimplemented", "bytearray", "enum", "text", "target",
+        "dtype", "device", "layout", "memory_format", "qscheme", "generator", "treespec", "partial",
+        "tensor", "fake", "subclass", "script_object", "nested_int", "symint", "symfloat", "symbool", "expression",
+        "hole",
+    }
+)  # fmt: skip
+"""Tags of values that may be arguments of nodes: ``repr`` of them is code of Python and torch over checked names. That
+of a module prints attributes as they are, and that of an instance is code of its class. A writer gives containers
+among arguments no identity, so they need no reference."""
+
+TYPE_TAGS = frozenset({"target", "text", "annotation", "ellipsis", *_SEQUENCES})
+"""Tags of values that may be types of nodes: torch writes the names of whatever has a module of torch."""
 
 
 def check_path(where: str, path: str) -> None:
@@ -107,3 +126,40 @@ def _texts(document: Any, context: Value) -> list[str]:
         return [repr(context)]
     keys = [standing(document, key) for key in context[1]]
     return [key if type(key) is str else repr(key) for key in keys]
+
+
+def unprintable(values: list[Value], allowed: frozenset[str], row: Callable[[Any], bool]) -> str | None:
+    """Return the tag of a value, among ``values`` or in one of them, that must not reach generated source.
+
+    Args:
+        values: arguments or types of nodes.
+        allowed: `ARGUMENT_TAGS` or `TYPE_TAGS`.
+        row: whether the row of `targets` may be a value there.
+
+    Raises:
+        LookupError, TypeError, ValueError: a value does not hold what its tag says.
+    """
+    stack = list(values)
+    while stack:
+        value = stack.pop()
+        if type(value) is not list:
+            continue
+        tag = value[0]
+        if type(tag) is not str or tag not in allowed:
+            return str(tag)
+        if tag == "target" and not row(value[1]):
+            return tag
+        if tag in CONTAINERS:
+            stack += parts(value)
+        elif tag == "partial":
+            _, function, args, pairs = value
+            stack += [function, *args, *pairs]
+        elif tag == "treespec":
+            nodes = [value[1]]
+            while nodes:
+                node = nodes.pop()
+                if node is not None:
+                    kind, context, children = node
+                    stack += [kind, context]
+                    nodes += children
+    return None

@@ -9,12 +9,14 @@ from itertools import compress
 from typing import Any
 
 from fxarchive.document import Value
+from fxarchive.errors import InvalidDocument, escaped
 from fxarchive.expressions import Range, ranges
-from fxarchive.notation import clipped, escaped, printed_name
+from fxarchive.notation import clipped, printed_name
 from fxarchive.ports import Port, ports
 from fxarchive.programs import held_tensors
 from fxarchive.shapes import tensor_facts
 from fxarchive.tables import (
+    MAX_EXTENT,
     OP_NUMBERS,
     class_name,
     entry,
@@ -135,6 +137,7 @@ def describe(document: Any) -> Contents:
     0
     """
     with reading("the document"):
+        _check_facts(document)
         opcodes = count_nodes(document)
         calls = count_calls(document)
         inputs, outputs = ports(document)
@@ -164,6 +167,20 @@ def describe(document: Any) -> Contents:
             artefacts=artefacts_of(document),
             examples=document["examples"] is not None,
         )
+
+
+def _check_facts(document: Any) -> None:
+    """Check that what is shown as it stands has its type."""
+    for record in document["targets"]:
+        if not all([type(part) is str or part is None for part in record]):
+            raise InvalidDocument("table targets", "a part of a row is not a string")
+    for table, texts in (("storages", ("device", "section")), ("artefacts", ("kind",))):
+        for record in document.get(table, ()):
+            size = record["size"]
+            if type(size) is not int or not 0 <= size <= MAX_EXTENT:
+                raise InvalidDocument(f"table {table}", "the size of a row is no number of bytes")
+            if not all([type(record.get(text, "")) is str for text in texts]):
+                raise InvalidDocument(f"table {table}", "a part of a row is not a string")
 
 
 def summarise(document: Any) -> dict[str, Any]:
@@ -279,6 +296,8 @@ def _elements(facts: Any) -> int:
     count = 1
     for size in () if facts is None else facts.shape:
         count *= size if type(size) is int else 1
+        if count > MAX_EXTENT:
+            raise InvalidDocument("a tensor", "it has more elements than torch can count")
     return count if facts is not None else 0
 
 

@@ -26,6 +26,9 @@ GRAPH_MODULE = "torch.fx.graph_module.GraphModule"
 GUARD_MODULE = "torch.export._unlift.GuardsFn"
 """The class of a module that checks the inputs of another; such a row names none either."""
 
+MAX_EXTENT = 2**63 - 1
+"""Bound of the elements and bytes of a tensor: torch computes with signed 64-bit integers."""
+
 LONGEST_PATH = 250
 """Characters of an attribute path; modules can be nested so deep that their paths would fill the memory."""
 

@@ -43,6 +43,26 @@ DUNDER_METHODS = frozenset(
 )
 """Names with two underscores at both ends that traced graphs use; any other leads into the interpreter."""
 
+ATTRIBUTE_READERS = frozenset({"builtins.getattr", "torch._dynamo.utils.numpy_attr_wrapper"})
+"""Functions that read an attribute whose name stands in the call, where it is checked; nothing else may call them."""
+
+_MACHINERY = (
+    "torch.fx.", "torch.export.", "torch._export.", "torch._dynamo.", "torch.ao.quantization.fx.", "torch.storage.",
+    "torch.UntypedStorage", "torch._C.ScriptObject",
+)  # fmt: skip
+_HARMLESS = ("torch.fx.immutable_collections.", "torch.fx.passes.shape_prop.")
+
+FORBIDDEN_METHODS = frozenset(
+    """
+    tofile dump dumps from_file share_memory_ _share_fd_cpu_ _share_filename_cpu_ _share_cuda_ _write_file
+    _set_from_file _new_with_file _new_shared _new_shared_fd_cpu _new_shared_filename_cpu _new_shared_cuda
+    _new_using_fd_cpu _new_using_filename_cpu _new_using_cuda _release_ipc_counter _release_ipc_counter_cuda
+    _new_with_weak_ptr _set_cdata _reduce_ex_internal format format_map
+    """.split()  # noqa: SIM905
+)
+"""Methods of tensors, arrays, storages and strings that touch files, shared memory, pickles or raw memory, or that read
+attributes as a format says."""
+
 _WORDS = frozenset(keyword.kwlist) | {"__debug__"}
 _ATOM = re.compile(r"""[^\x00-\x1f\x7f-\x9f"'\\.\u2028\u2029\ud800-\udfff]+""")
 
@@ -84,6 +104,20 @@ def is_listed(kind: Kind, name: str) -> bool:
     return name in names("modules") or (kind == "class" and name in names("classes"))
 
 
+def is_plain_value(kind: str, name: str) -> bool:
+    """Whether a graph may call the row of `targets`, or hand it to something that does.
+
+    A class that makes graphs, programs or storages is named by metadata and never called: fx writes what it is given
+    into source. A function that reads attributes is called directly, where the name that it reads is checked.
+
+    >>> is_plain_value("class", "torch.Size"), is_plain_value("class", "torch.fx.graph.Graph")
+    (True, False)
+    """
+    if kind == "class":
+        return not name.startswith(_MACHINERY) or name.startswith(_HARMLESS)
+    return name not in ATTRIBUTE_READERS
+
+
 def wrapped(name: str) -> tuple[str, str] | None:
     """Split ``WRAPPER(NAME)`` in two if it is one of `WRAPPERS` around a listed function that it may hold."""
     wrapper, _, inner = name.removesuffix(")").partition("(")
@@ -107,6 +141,23 @@ def check_identifier(where: str, name: str) -> None:
     """
     special = name.startswith("__") and name.endswith("__") and name not in DUNDER_METHODS
     if not name.isidentifier() or name in _WORDS or special or not _is_normal(name):
+        raise ForbiddenName(where, name)
+
+
+def check_method(where: str, name: str) -> None:
+    """Check the name of a method that a graph calls: as `check_identifier`, and none of `FORBIDDEN_METHODS`.
+
+    Args:
+        where: what holds the name, for the message.
+        name: of the method.
+
+    Raises:
+        ForbiddenName: it is none that a graph may call.
+
+    >>> check_method("a method call", "relu_")
+    """
+    check_identifier(where, name)
+    if name in FORBIDDEN_METHODS:
         raise ForbiddenName(where, name)
 
 

@@ -83,9 +83,10 @@ codec.unlifted
 codec.replay
 codec.fast.symbolic_fakes
 codec.running_torch
-codec.operators codec.symbolic.sources codec.symbolic.expressions codec.treespecs codec.type_hints
+codec.operators codec.symbolic.sources codec.symbolic.expressions codec.type_hints
 codec.fact_kinds codec.extensions codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
 codec.containers codec.facts codec.geometry codec.symbolic.restore
+codec.treespecs
 codec.partials
 codec.signatures codec.storages codec.history codec.symbolic.values
 codec.layouts codec.symbolic.fakes codec.symbols codec.transforms

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fxarchive.document import empty_document
-from fxarchive.errors import InvalidDocument
-from fxarchive.notation import MOST_ITEMS, Notation, clipped, escaped
+from fxarchive.errors import InvalidDocument, escaped
+from fxarchive.notation import MOST_ITEMS, Notation, clipped
 from fxarchive.tables import reading
 from tests.documents import HOLE, small
 

@@ -101,7 +101,7 @@ def _target(stream: str, target: str | None) -> str:
 
 
 def _write(path: str, report: AdoptReport) -> None:
-    from fxarchive.notation import escaped
+    from fxarchive.errors import escaped
 
     output.line(
         f"{escaped(path)}: {escaped(report.root)} of {output.counted(report.nodes, 'node')}, written by torch "

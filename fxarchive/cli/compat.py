@@ -64,7 +64,7 @@ def _plain(answer: Compatibility) -> dict[str, object]:
 
 
 def _write(file: str, found: Sequence[Compatibility]) -> None:
-    from fxarchive.notation import escaped
+    from fxarchive.errors import escaped
 
     output.heading(escaped(file))
     rows = []
@@ -79,7 +79,7 @@ def _write(file: str, found: Sequence[Compatibility]) -> None:
 
 
 def _facts(answer: Compatibility) -> list[str]:
-    from fxarchive.notation import escaped
+    from fxarchive.errors import escaped
 
     rewritten = f", {output.counted(len(answer.changes), 'call')} rewritten" if answer.changes else ""
     facts = [("opens" if answer.opens else "does not open") + rewritten]

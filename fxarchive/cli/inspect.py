@@ -8,7 +8,8 @@ import click
 
 from fxarchive.cli import output
 from fxarchive.document import DOCUMENT, content_section
-from fxarchive.notation import clipped, escaped
+from fxarchive.errors import escaped
+from fxarchive.notation import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,7 @@ from typing import Any
 
 import click
 
-from fxarchive.errors import FxArchiveError, StoreError
-from fxarchive.notation import escaped
+from fxarchive.errors import FxArchiveError, StoreError, escaped
 
 EXIT_CODES = "Exit codes: 0 all good, 1 a file is bad or cannot be read, 2 wrong usage."
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import click
 
 from fxarchive.cli import output
-from fxarchive.notation import escaped
+from fxarchive.errors import escaped
 from fxarchive.orders import Order, UpgradeReport
 
 WORDS = {

@@ -21,9 +21,8 @@ def command(file: str, number: int | None, metadata: bool, as_json: bool) -> int
 
     Nested graphs follow the one at the root. Neither weights nor torch are needed.
     """
-    from fxarchive.errors import FxArchiveError
+    from fxarchive.errors import FxArchiveError, escaped
     from fxarchive.listing import list_graphs
-    from fxarchive.notation import escaped
     from fxarchive.tables import root_kind
 
     try:

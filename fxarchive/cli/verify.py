@@ -58,7 +58,7 @@ def command(
 
 
 def _write(file: str, report: VerifyReport) -> None:
-    from fxarchive.notation import escaped
+    from fxarchive.errors import escaped
 
     found = [output.counted(report.sections_checked, "section"), output.size_text(report.bytes_checked)]
     if report.outputs_compared is not None:

@@ -200,8 +200,13 @@ def _mixed(dec: Decoder, values: list[Value]) -> list[Any]:
 
 
 def decode_copy(dec: Decoder, tagged: Value) -> Any:
-    """Return a fresh copy of the value that ``["value", row]`` stands for."""
-    return dec.value(dec.entry("values", tagged[1]))
+    """Refuse ``["value", row]``: it stands in a column, which `unpack` reads, and never in another value.
+
+    Rows that hold copies of rows would stand for values without bound.
+    """
+    raise InvalidDocument(
+        "a value", f"row {tagged[1]!r:.40} of values is copied outside a column of metadata"
+    )
 
 
 def _copies(dec: Decoder, rows: list[Any]) -> list[Any]:

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
+from fxarchive import tables
 from fxarchive.codec.values import CONSTANTS, newer_torch
 from fxarchive.errors import InvalidDocument, MissingOperator, Problem
 
 MAX_DIMENSIONS = 1024
 """Dimensions that a tensor may have (spec/limits.md); kernels of torch take 64."""
 
-MAX_EXTENT = 2**63 - 1
+MAX_EXTENT = tables.MAX_EXTENT
 """Bound of sizes, strides, offsets, elements and bytes: torch computes with signed 64-bit integers."""
 
 

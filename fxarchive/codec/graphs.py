@@ -24,6 +24,8 @@ from fxarchive.codec.operators import decode_target, encode_target, name_of, res
 from fxarchive.document import OPS, Value
 from fxarchive.errors import InvalidDocument, Problem
 from fxarchive.qualname import QualifiedName
+from fxarchive.source_names import ARGUMENT_TAGS, TYPE_TAGS, unprintable
+from fxarchive.trust import is_plain_value
 
 _UNLOADED_TRACER = "_unloaded_tracer"
 """Attribute of a loaded graph that keeps the name of a tracer class which was not loaded, so that it is
@@ -177,6 +179,9 @@ def _fill_arguments(
             except Refused as refused:
                 problems += refused.below(f".{node.name}")
                 continue
+            _refuse_unprintable(
+                enc, [*entry[0], *entry[1][1::2]], ARGUMENT_TAGS, node, "an argument", problems
+            )
             # marshal 2 writes equal values as equal bytes and 1, 1.0 and True as different ones; it is only
             # a key here
             key = marshal.dumps(entry, 2)
@@ -188,6 +193,17 @@ def _fill_arguments(
     finally:
         enc.operands = None
     record["operands"] = distances
+
+
+def _refuse_unprintable(
+    enc: Encoder, values: list[Value], allowed: frozenset[str], node: Node, place: str, problems: list[Any]
+) -> None:
+    """Refuse what fx would write into source with ``repr`` of an object that is no plain value."""
+    targets = enc.document["targets"]
+    tag = unprintable(values, allowed, lambda row: is_plain_value(*targets[row][:2]))
+    if tag is not None:
+        why = f"a value of kind {tag} in it cannot be {place} of a node; keep it in the node's metadata"
+        problems.append(Problem(f".{node.name}", why))
 
 
 def _argument(value: Callable[[Any], Value], name: str, arg: Any) -> Value:
@@ -203,10 +219,13 @@ def _fill_types(enc: Encoder, nodes: list[Node], record: dict[str, Any], problem
     for number, node in enumerate(nodes):
         if node.type is not None:
             try:
-                values.append(enc.value(node.type))
-                numbers.append(number)
+                held = enc.value(node.type)
             except Refused as refused:
                 problems += refused.below(f".{node.name}.type")
+                continue
+            _refuse_unprintable(enc, [held], TYPE_TAGS, node, "a type", problems)
+            values.append(held)
+            numbers.append(number)
     record["types"] = [numbers, values]
 
 
@@ -236,6 +255,12 @@ def _encode_codegen(enc: Encoder, graph: Graph) -> Value:
     if type(codegen) is CodeGen:
         return ["plain", function]
     if type(codegen) is _PyTreeCodeGen:
+        for node in graph.find_nodes(op="placeholder"):
+            if node.args:
+                raise Refused.because(
+                    f"the input {node.name} has a default value, from which torch generates no code beside an input "
+                    "spec; set node.args = ()"
+                )
         info = codegen.pytree_info
         return ["pytree", function, list(info.orig_args), enc.value(info.in_spec), enc.value(info.out_spec)]
     raise Refused.because(

@@ -128,7 +128,8 @@ def decode_quantized(
         if dtype not in PACKED:
             return tensor.set_(storage, offset, size, stride)
         # torch counts a byte for each element here and would grow the storage, which a mapped one cannot
-        own = new_storage(check_extent(size, stride, offset, 1, where), "cpu")
+        room = max(check_extent(size, stride, offset, 1, where), storage.nbytes())
+        own = new_storage(room, "cpu")
         ctypes.memmove(own.data_ptr(), storage.data_ptr(), storage.nbytes())
         tensor.set_(own, offset, size, stride)
         own.resize_(storage.nbytes())

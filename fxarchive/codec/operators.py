@@ -218,9 +218,12 @@ def _operator_of(name: str) -> Any:
         if parts[0] == "higher_order":
             return higher_order(parts[1])
         packet = packet_of(f"{parts[0]}::{parts[1]}", None)
-        return packet if len(parts) == 2 else getattr(packet, parts[2], None)
     except LookupError:
         return None
+    if len(parts) == 2:
+        return packet
+    found = getattr(packet, parts[2], None)
+    return found if isinstance(found, OpOverload) else None  # a packet has other attributes too
 
 
 def decode_name(dec: Decoder, tagged: Value) -> Any:

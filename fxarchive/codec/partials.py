@@ -14,6 +14,7 @@ from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.document import PARTIAL_FUNCTIONS, Value
 from fxarchive.errors import InvalidDocument
+from fxarchive.trust import is_plain_value
 
 
 def encode_partial(enc: Encoder, value: functools.partial[Any]) -> Value:
@@ -52,6 +53,9 @@ def decode_partial(dec: Decoder, tagged: Value) -> functools.partial[Any]:
     if len(flat) % 2 or not all(type(name) is str for name in names):
         raise InvalidDocument("a partial", "its keywords are not pairs of name and value")
     function = dec.value(target)
+    kind, name = dec.document["targets"][target[1]][:2]
+    if not is_plain_value(kind, name):
+        raise InvalidDocument("a partial", f"{name} is called directly or not at all")
     return functools.partial(
         function, *dec.items(values), **dict(zip(names, dec.items(flat[1::2]), strict=True))
     )

@@ -8,7 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from fxarchive.packing.numbers import pack_numbers, unpack_numbers
-from fxarchive.packing.strings import StepCounter, joined_counted, pack_strings, split_counted, unpack_strings
+from fxarchive.packing.strings import (
+    LONGEST,
+    StepCounter,
+    joined_counted,
+    pack_strings,
+    split_counted,
+    unpack_strings,
+)
 
 CALL_FUNCTION = 2
 
@@ -59,4 +66,14 @@ def unpack_names(packed: Any, suggested: list[str]) -> list[str]:
     chosen = suggested
     if max(picks, default=0):
         chosen = [bases[pick - 1] if pick else stem for pick, stem in zip(picks, suggested, strict=True)]
+    if max(map(len, bases), default=0) > LONGEST or max(map(len, {*suggested}), default=0) > LONGEST:
+        _check_long(chosen)
     return joined_counted(chosen, steps)
+
+
+def _check_long(chosen: list[str]) -> None:
+    """Check that long bases that occur again are not much together: a byte must not unfold to a text."""
+    long = [base for base in chosen if len(base) > LONGEST]
+    again = sum(map(len, long)) - sum(map(len, set(long)))
+    if again > LONGEST * len(chosen):
+        raise ValueError("the names of nodes repeat long texts")

@@ -18,9 +18,11 @@ import pytest
 import torch
 from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.fx.traceback import NodeSource
 from torch.testing._internal import torchbind_impls
 from torch.testing._internal.two_tensor import TwoTensor
+from torch.utils import _pytree as pytree
 
 import fxarchive
 
@@ -350,6 +352,20 @@ unsupported(
     "graph.relu_default.args[0][0]",
     kind="NodeSource",
 )
+unsupported("module-as-argument", lambda: with_argument(nn.Linear(2, 2)), "graph.relu_default", kind="module")
+
+
+def default_beside_a_spec() -> fx.GraphModule:
+    module = fx.symbolic_trace(nn.ReLU())
+    spec: Any = pytree.tree_structure(((1,), {}))
+    module.graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(["input"], spec, None)))  # type: ignore[arg-type]
+    module.recompile()
+    next(iter(module.graph.nodes)).args = (1,)
+    return module
+
+
+unsupported("default-beside-spec", default_beside_a_spec, "graph.codegen", node="input_1")
+unsupported("spec-of-a-defaultdict", lambda: [pytree.tree_structure(defaultdict(Colour, a=1))], "[0]")
 unsupported("node-source", source_with(more=1), "[0]", kind="NodeSource")
 unsupported("node-source-name", source_with(pass_name=None), "[0]")
 unsupported("node-source-action", source_with(action=["create"]), "[0]")

@@ -17,6 +17,9 @@ DEPTH = 96
 """Levels of nested calls; sympy prints and substitutes recursively."""
 NODES = 65_536
 """Nodes of the tree that a row stands for, shared parts counted each time."""
+FACTS = 262_144
+"""Nodes of the guards, the asserts, the replacements and the divisible terms of one environment, together: torch goes
+through them for each question that it answers."""
 TERMS = 16_384
 """Terms of the sum that an expression becomes when it is multiplied out."""
 BITS = 65_536

@@ -111,6 +111,7 @@ def read_record(tables: Built, row: int) -> Record:
         excluded=read.pairs("excluded", read.symbol, read.integer),
         shape_ids=read.pairs("shape_ids", read.text, read.term),
     )
+    _check_size(tables, where, raw)
     _check_exponents(tables, record)
     _check_replacements(tables, record)
     return record
@@ -261,6 +262,15 @@ def value_range(tables: Built, low: Any, high: Any, where: str) -> Any:
         return ValueRanges(lower, upper)
     except (ValueRangeError, AssertionError, TypeError, ValueError):
         raise InvalidDocument(where, f"there is no range from {lower} to {upper}") from None
+
+
+def _check_size(tables: Built, where: str, raw: dict[str, Any]) -> None:
+    """The facts that torch goes through again and again must not be large together."""
+    rows = [row for row, _ in raw["guards"]] + [row for _, asserts in raw["asserts"] for row, _ in asserts]
+    rows += [*raw["replacements"][1::2], *raw["divisible"]]
+    nodes = sum([tables.costs[row].nodes for row in rows])
+    if nodes > bounds.FACTS:
+        raise InvalidDocument(where, f"its facts have {nodes} parts, more than {bounds.FACTS} together")
 
 
 def _check_exponents(tables: Built, record: Record) -> None:
