@@ -272,6 +272,7 @@ def decode_archive(
     return codec.decode(
         document,
         Sections(archive, mmap, content.sections),
+        features=frozenset(content.features),
         trust=trust,
         device=device,
         fake_mode=fake_mode,

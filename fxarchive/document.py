@@ -156,6 +156,31 @@ VALUE_TAGS = frozenset(
     }
 )  # fmt: skip
 
+FLAG_OF_TAG = {
+    "symint": SYMBOLIC_SHAPES,
+    "symfloat": SYMBOLIC_SHAPES,
+    "symbool": SYMBOLIC_SHAPES,
+    "expression": SYMBOLIC_SHAPES,
+    "shape_env": SYMBOLIC_SHAPES,
+    "value_range": SYMBOLIC_SHAPES,
+    "partial": PARTIAL_FUNCTIONS,
+    "script_object": SCRIPT_OBJECTS,
+    "subclass": TENSOR_SUBCLASSES,
+    "nested_int": TENSOR_SUBCLASSES,
+    "dim_range": TENSOR_SUBCLASSES,
+    "program": EXPORTED_PROGRAMS,
+    "export": EXPORTED_PROGRAMS,
+    "node_source": NODE_SOURCES,
+    "fact": FACTS,
+    "extension": EXTENSIONS,
+    "record": RECORDS,
+    "standard": RECORDS,
+    "member": RECORDS,
+    "artefact": ARTEFACTS,
+    "tracing_context": TRACING_CONTEXTS,
+}
+"""The feature flag that an archive must name to hold values of a tag; other tags need none."""
+
 
 class Graph(TypedDict):
     """A `torch.fx.Graph` as columns; node i is entry i of each."""

@@ -16,13 +16,13 @@ from fxarchive.codec.decoder import Decoder, Sections
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.extensions import check_registered
 from fxarchive.codec.facts import import_classes
-from fxarchive.codec.families import DECODE, ENCODE, ENCODE_WHERE
+from fxarchive.codec.families import ENCODE, ENCODE_WHERE, decoders
 from fxarchive.codec.filters import KEEP_ALL, Filters
 from fxarchive.codec.isolation import import_fake_tensors, isolated
 from fxarchive.codec.running_torch import resolve_targets
 from fxarchive.codec.unlifted import import_parts
 from fxarchive.collection import collection_paused
-from fxarchive.document import Document
+from fxarchive.document import FEATURES, Document
 from fxarchive.errors import FxArchiveError, InvalidDocument, Problem, UnsupportedValue
 
 
@@ -101,6 +101,7 @@ def decode(
     document: Document,
     sections: Sections,
     *,
+    features: frozenset[str] = FEATURES,
     trust: frozenset[str] = frozenset(),
     device: Any = None,
     fake_mode: Any = None,
@@ -111,6 +112,7 @@ def decode(
     Args:
         document: as `fxarchive.audit.audit` passed it.
         sections: where the bytes of storages come from.
+        features: feature flags of the archive; what is behind another one is refused.
         trust: names of classes and functions outside the shipped list that may be used.
         device: where real tensors go; None for where they were.
         fake_mode: the FakeTensorMode that FakeTensors join; None for a new one.
@@ -120,7 +122,7 @@ def decode(
         UntrustedNames, MissingOperator, IncompatibleOperator: see there.
         InvalidDocument: the document breaks a rule of its schema.
     """
-    dec = Decoder(document, sections, DECODE, trust=trust, device=device, fake_mode=fake_mode)
+    dec = Decoder(document, sections, decoders(features), trust=trust, device=device, fake_mode=fake_mode)
     try:
         with collection_paused():
             resolve_targets(dec)

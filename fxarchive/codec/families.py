@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from fxarchive.codec import (
@@ -34,7 +35,8 @@ from fxarchive.codec import (
 )
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder
-from fxarchive.document import VALUE_TAGS, Value
+from fxarchive.document import FLAG_OF_TAG, VALUE_TAGS, Value
+from fxarchive.errors import InvalidDocument
 
 FAMILIES = (
     extensions,
@@ -75,3 +77,21 @@ DECODE: dict[str, Callable[[Decoder, Any], Any]] = {
 
 if len(DECODE) != sum(len(family.DECODE) for family in FAMILIES) or set(DECODE) != VALUE_TAGS:
     raise AssertionError("every tag of the schema is decoded by one family, and no other tag is")
+
+
+@lru_cache
+def decoders(features: frozenset[str]) -> Mapping[str, Callable[[Decoder, Any], Any]]:
+    """Return tag -> decoder for an archive with these feature flags: a tag behind another one is refused.
+
+    So a writer that forgets a flag fails at its first load, not in an old reader that was never told.
+    """
+    missing = {tag: _refuse for tag, flag in FLAG_OF_TAG.items() if flag not in features}
+    return DECODE | missing
+
+
+def _refuse(dec: Decoder, tagged: Value) -> Any:
+    tag = tagged[0]
+    raise InvalidDocument(
+        f"a value of the kind {tag!r}",
+        f"the archive does not name the feature flag {FLAG_OF_TAG[tag]!r} that it needs",
+    )
