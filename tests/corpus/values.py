@@ -14,7 +14,7 @@ import traceback
 import typing
 import warnings
 import weakref
-from collections import OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Optional, Union
@@ -73,6 +73,7 @@ def containers() -> Any:
         "sets": [set(), {3, 1, 2}, frozenset({"b", "a"})],
         "ordered": OrderedDict([("z", 1), ("a", OrderedDict())]),
         "default": [defaultdict(list, a=[1]), defaultdict(None, b=2), defaultdict(int)],
+        "counters": [Counter("aab"), Counter()],
         "deques": [deque([1, 2]), deque([3], maxlen=5)],
         "sizes": [torch.Size([]), torch.Size([2, 3])],
         "immutable": [immutable_list([1, immutable_list()]), immutable_dict({"k": immutable_dict()})],
