@@ -15,7 +15,7 @@ value of a user can be taken for a record. `VALUE_TAGS` names every tag of this 
 History
 -------
 * 1: torch's own GraphPickler stream, adopted as it is.
-* 2 (2026-11, fxarchive 0.1.0): the first document of fxarchive.
+* 2 (2026-11, fxarchive 0.3.0): the first document of fxarchive.
 
 How to change the schema
 ------------------------

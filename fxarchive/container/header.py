@@ -30,7 +30,7 @@ CONTAINER_VERSION = 1
 """The version of the frames, not of what the sections mean.
 
 History:
-    1 (0.1.0): first.
+    1 (0.3.0): first.
 
 To change it: any change to what `spec/container.md` says of the bytes is a new number. Keep bytes 0 to 51 and
 the meaning of the map's `writer` as they are, for ever: they let each reader name the release that a newer
