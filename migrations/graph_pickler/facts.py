@@ -228,7 +228,9 @@ class Facts:
         return len(self.rows) - 1
 
 
-_CHANGEABLE = frozenset({"list", "dict", "ordered", "default", "set", "deque", "bytearray", "generator"})
+_CHANGEABLE = frozenset(
+    {"list", "dict", "ordered", "default", "counter", "set", "deque", "bytearray", "generator"}
+)
 
 
 def _changes(value: Any) -> bool:

@@ -200,6 +200,11 @@ def _ordered(tr: Translation, call: Call) -> Any:
     return tr.container(call, "ordered", lambda body: body.append(_flat(tr, pairs)))
 
 
+def _counter(tr: Translation, call: Call) -> Any:
+    pairs = pairs_of(call)
+    return tr.container(call, "counter", lambda body: body.append(_flat(tr, pairs)))
+
+
 def _default(tr: Translation, call: Call) -> Any:
     factory = sequence_of(call.args)[0] if call.args else None
     name = None
@@ -296,6 +301,7 @@ CALLS: Table = {
     "builtins.frozenset": _called_set("frozenset"),
     "builtins.bytearray": _called_bytearray,
     "collections.OrderedDict": _ordered,
+    "collections.Counter": _counter,
     "collections.defaultdict": _default,
     "collections.deque": _deque,
     "torch.Size": _size,
