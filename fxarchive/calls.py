@@ -38,7 +38,7 @@ class Calls:
         kind: Kind,
         name: str,
         used: bool = True,
-        items: frozenset[int] | None = None,
+        items: Mapping[int, bool] | None = None,
     ) -> Call:
         """Return the call that node ``number`` makes; its target is said by ``kind`` and ``name``."""
         args, pairs = self.graph["patterns"][self.graph["pattern"][number]]
@@ -53,22 +53,22 @@ class Calls:
             items,
         )
 
-    def items(self, number: int, getitems: Set[int]) -> frozenset[int] | None:
-        """Return which items of the result of node ``number`` some node uses; None if one uses it as a whole.
+    def items(self, number: int, getitems: Set[int]) -> dict[int, bool] | None:
+        """Return place of each item taken of node ``number`` -> whether it is used; None if a node uses the whole.
 
         Args:
             number: the node.
             getitems: rows of `targets` that are `operator.getitem`.
         """
-        found = set()
+        found: dict[int, bool] = {}
         for user in self._users.get(number, ()):
             taken = self.read(user, "function", "")
             takes = self.graph["ops"][user] == CALL_FUNCTION and self.graph["targets"][user] in getitems
             if not takes or taken.args[:1] != (Operand(number),) or type(taken.argument(1, "b")) is not int:
                 return None
-            if user in self._users:
-                found.add(taken.argument(1, "b"))
-        return frozenset(found)
+            place = taken.argument(1, "b")
+            found[place] = found.get(place, False) or user in self._users
+        return found
 
     @cached_property
     def _users(self) -> dict[int, list[int]]:

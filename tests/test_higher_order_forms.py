@@ -117,6 +117,13 @@ def test_a_graph_that_uses_the_largest_scores_needs_the_release_that_has_them() 
         assert compatibility(document, "2.8").opens
 
 
+def test_a_graph_that_takes_no_more_than_two_results_stays_as_it_is() -> None:
+    for document in (flex_document(0, 1), flex_document(0), flex_document()):
+        assert adapted_for("2.8", document).changes == ()
+    [change] = adapted_for("2.8", flex_document(0, 1, 2, used=False)).changes
+    assert change.why == "before torch 2.9 it has two results"
+
+
 def test_the_gradient_of_the_logarithms_is_a_tensor_before_torch_2_11() -> None:
     graph = fx.Graph()
     inputs = [graph.placeholder(f"x{number}") for number in range(6)]

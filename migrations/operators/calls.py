@@ -42,8 +42,8 @@ class Call:
         args: `Operand`, `Result`, or values of a document (``["ilist", [1, 2]]``), which may hold them.
         kwargs: likewise, by keyword.
         used: whether any node uses the result; only in what an upgrader takes.
-        items: which items of the result are used, by place; None if it is used as a whole, or nobody asked. Only in
-            what the upgrader of a higher-order operator takes.
+        items: place of each item of the result that a node takes -> whether any node uses it then; None if the
+            result is used as a whole, or nobody asked. Only in what the upgrader of a higher-order operator takes.
     """
 
     kind: Kind
@@ -51,7 +51,7 @@ class Call:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     used: bool = True
-    items: frozenset[int] | None = None
+    items: Mapping[int, bool] | None = None
 
     def argument(self, place: int, name: str, default: Any = None) -> Any:
         """Return the argument at ``place`` or of keyword ``name``, else ``default``.

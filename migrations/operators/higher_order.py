@@ -39,11 +39,13 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _two_results(call: Call) -> list[Call]:
-    if call.items is None or not call.items <= {0, 1}:
+    if call.items is None or any([used for place, used in call.items.items() if place not in (0, 1)]):
         raise Unportable(
             "before torch 2.9 it does not give the largest scores, which the graph uses; "
             "load with torch 2.9 or later"
         )
+    if call.items.keys() <= {0, 1}:
+        return [call]
     results = [Call("function", "operator.getitem", (Result(0), place)) for place in (0, 1)]
     three = ["tuple", [["tuple", [Result(1), Result(2), None]]]]
     return [
