@@ -24,6 +24,15 @@ def escaped(text: str) -> str:
     return _UNSAFE.sub(lambda found: found[0] if found[0].isprintable() else repr(found[0])[1:-1], text)
 
 
+def shortened(path: str, longest: int) -> str:
+    """Return the path of an offending value without its middle where nobody would read it all.
+
+    >>> shortened("abcdefghijklmnop", 8)
+    'abcd ... op'
+    """
+    return path if len(path) <= longest else f"{path[: longest // 2]} ... {path[-longest // 4 :]}"
+
+
 class FxArchiveError(Exception):
     """Base of every error that fxarchive raises on purpose; each can be pickled, so it crosses processes.
 

@@ -108,7 +108,7 @@ sections
 api
 pickler verification compatibility
 cli.output
-cli.rewrites
+cli.options cli.rewrites
 cli.adopt cli.compat cli.diff cli.downgrade cli.inspect cli.migrations cli.show cli.upgrade cli.verify
 cli.main
 cli

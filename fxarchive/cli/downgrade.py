@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fxarchive.cli import output
+from fxarchive.cli import options, output
 
 
 @click.command(
@@ -14,16 +14,10 @@ from fxarchive.cli import output
 @click.option("--to", type=int, metavar="N", required=True, help="The schema to go back to.")
 @click.option("--allow-loss", is_flag=True, help="Go on where the older schema cannot hold everything.")
 @click.option("--dry-run", is_flag=True, help="Migrate in memory, say what would be lost, write nothing.")
-@click.option(
-    "--output",
-    "folder",
-    type=output.FILE,
-    metavar="DIR",
-    help="Write results there and leave the archives alone.",
-)
-@click.option("--backup", is_flag=True, help="Keep each archive that is replaced, as NAME.schema-N.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="How many processes.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object an archive, one a line.")
+@options.FOLDER
+@options.BACKUP
+@options.JOBS
+@options.AS_JSON
 def command(
     paths: tuple[str, ...],
     to: int,

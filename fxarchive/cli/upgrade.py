@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fxarchive.cli import output
+from fxarchive.cli import options, output
 
 
 @click.command(
@@ -13,17 +13,11 @@ from fxarchive.cli import output
 @click.argument("paths", type=output.FILE, metavar="PATH...", nargs=-1, required=True)
 @click.option("--check", is_flag=True, help="Only say which are old; exit code 1 if any is.")
 @click.option("--dry-run", is_flag=True, help="Migrate in memory, say what would be done, write nothing.")
-@click.option(
-    "--output",
-    "folder",
-    type=output.FILE,
-    metavar="DIR",
-    help="Write results there and leave the archives alone.",
-)
-@click.option("--backup", is_flag=True, help="Keep each archive that is replaced, as NAME.schema-N.")
+@options.FOLDER
+@options.BACKUP
 @click.option("--to", type=int, metavar="N", help="The schema to bring them to, if not the current one.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="How many processes.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object an archive, one a line.")
+@options.JOBS
+@options.AS_JSON
 def command(
     paths: tuple[str, ...],
     check: bool,

@@ -20,7 +20,7 @@ from typing import Any
 
 from fxarchive.codec.filters import KEEP_ALL, Filters
 from fxarchive.document import Document, Value, empty_document
-from fxarchive.errors import Problem, UnsupportedValue
+from fxarchive.errors import Problem, UnsupportedValue, shortened
 
 MAX_DEPTH = 128
 """Levels of nested containers that a value may have (spec/limits.md)."""
@@ -297,7 +297,10 @@ class Encoder:
                 self.problems += refused.below(path)
         if self.problems:
             raise UnsupportedValue(
-                [Problem(_shortened(path.lstrip(".")) or "the object", why) for path, why in self.problems]
+                [
+                    Problem(shortened(path.lstrip("."), LONGEST_PATH) or "the object", why)
+                    for path, why in self.problems
+                ]
             )
         for work in self._finish:
             work()
@@ -307,10 +310,3 @@ class Encoder:
         for held in (self.state, self.numbers, self._containers, self._rows, self._alive, self._finish):
             held.clear()
         self._queue.clear()
-
-
-def _shortened(path: str) -> str:
-    """Return the path without its middle where nobody would read it all."""
-    return (
-        path if len(path) <= LONGEST_PATH else f"{path[: LONGEST_PATH // 2]} ... {path[-LONGEST_PATH // 4 :]}"
-    )

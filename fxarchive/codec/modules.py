@@ -38,7 +38,7 @@ from fxarchive.codec.operators import decode_class, encode_class
 from fxarchive.codec.tensors import tensor_of_row
 from fxarchive.codec.unlifted import encode_unlifted, is_unlifted_class, put_around
 from fxarchive.document import Module, Value
-from fxarchive.errors import InvalidDocument, Problem
+from fxarchive.errors import InvalidDocument, Problem, shortened
 
 LONGEST_PATH = 2000
 """Characters of a path that are kept for an error message."""
@@ -162,9 +162,7 @@ def _attributes(
 
 def _step(path: str, name: str) -> str:
     """Return ``path`` with ``name`` below it, without its middle if copying it would take long."""
-    if len(path) > LONGEST_PATH:
-        path = f"{path[: LONGEST_PATH // 2]} ... {path[-LONGEST_PATH // 4 :]}"
-    return f"{path}.{name}"
+    return f"{shortened(path, LONGEST_PATH)}.{name}"
 
 
 def _named(items: dict[str, Any], problems: list[Problem]) -> Iterator[tuple[str, Any]]:

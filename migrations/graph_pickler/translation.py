@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from fxarchive.errors import Problem, TooLarge, UnsupportedValue
+from fxarchive.errors import Problem, TooLarge, UnsupportedValue, shortened
 from fxarchive.streams import Bounds, Call, Name, Pairs
 
 MAX_DEPTH = 128
@@ -281,17 +281,13 @@ class Translation:
                 self.problems += refused.below(path)
         if self.problems:
             raise UnsupportedValue(
-                [Problem(_shortened(path.lstrip(".")) or "the object", why) for path, why in self.problems]
+                [
+                    Problem(shortened(path.lstrip("."), LONGEST_PATH) or "the object", why)
+                    for path, why in self.problems
+                ]
             )
         for work in self._finish:
             work()
-
-
-def _shortened(path: str) -> str:
-    """Return a path without its middle where nobody would read it all."""
-    return (
-        path if len(path) <= LONGEST_PATH else f"{path[: LONGEST_PATH // 2]} ... {path[-LONGEST_PATH // 4 :]}"
-    )
 
 
 def _sentence(what: str, places: list[str]) -> str:

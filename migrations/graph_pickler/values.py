@@ -195,14 +195,12 @@ def _size(tr: Translation, call: Call) -> Any:
     return ["size", tr.items(size_items(call))]
 
 
-def _ordered(tr: Translation, call: Call) -> Any:
-    pairs = pairs_of(call)
-    return tr.container(call, "ordered", lambda body: body.append(_flat(tr, pairs)))
+def _mapping(tag: str) -> Callable[[Translation, Call], Any]:
+    def translate(tr: Translation, call: Call) -> Any:
+        pairs = pairs_of(call)
+        return tr.container(call, tag, lambda body: body.append(_flat(tr, pairs)))
 
-
-def _counter(tr: Translation, call: Call) -> Any:
-    pairs = pairs_of(call)
-    return tr.container(call, "counter", lambda body: body.append(_flat(tr, pairs)))
+    return translate
 
 
 def _default(tr: Translation, call: Call) -> Any:
@@ -300,8 +298,8 @@ CALLS: Table = {
     "builtins.set": _called_set("set"),
     "builtins.frozenset": _called_set("frozenset"),
     "builtins.bytearray": _called_bytearray,
-    "collections.OrderedDict": _ordered,
-    "collections.Counter": _counter,
+    "collections.OrderedDict": _mapping("ordered"),
+    "collections.Counter": _mapping("counter"),
     "collections.defaultdict": _default,
     "collections.deque": _deque,
     "torch.Size": _size,
