@@ -82,23 +82,25 @@ class Adapted:
     incompatible: tuple[Problem, ...]
 
 
-def adapt(document: Document, torch: Torch) -> Adapted:
+def adapt(document: Document, torch: Torch, writer: str = "") -> Adapted:
     """Return the document with its calls as ``torch`` takes them.
 
     Args:
         document: an audited document; it is left as it is.
         torch: what the torch has that shall run it.
+        writer: the torch that wrote it, such as ``2.9.1``, as its archive says: calls of higher-order operators, which
+            have no schema, are in its form. Where it is no release, the form is told from the call, as far as it shows.
 
     Raises:
         InvalidDocument: columns of a graph do not fit together.
     """
-    return _Adaptation(document, torch).run()
+    return _Adaptation(document, torch, writer).run()
 
 
 class _Adaptation:
     """One run of `adapt`."""
 
-    def __init__(self, document: Document, torch: Torch) -> None:
+    def __init__(self, document: Document, torch: Torch, writer: str) -> None:
         self.torch = torch
         self.targets = [list(record) for record in document["targets"]]
         self.texts = list(document["texts"])
@@ -107,6 +109,7 @@ class _Adaptation:
         self.problems: dict[tuple[Kind, str], str] = {}
         self.missing: set[tuple[Kind, str]] = set()
         self._number = releases.number_of(torch.release)
+        self._writer = _release(writer)
         self._rows: dict[tuple[str, str], int] = {
             (kind, name): row for row, (kind, name, *_) in enumerate(self.targets) if kind == "higher_order"
         }
@@ -148,11 +151,19 @@ class _Adaptation:
         return any(self._differs(found) for found in upgraders().get((kind, name), ()))
 
     def _differs(self, upgrader: Upgrader) -> bool:
-        """Whether this torch is one of those for which ``upgrader`` says that what it rewrites raises."""
-        since, before = upgrader.since, upgrader.before
-        return (since is not None and self._number >= releases.number_of(since)) or (
-            before is not None and self._number < releases.number_of(before)
-        )
+        """Whether this torch is one of those for which ``upgrader`` says that what it rewrites raises.
+
+        Calls of higher-order operators are in the form of the torch that wrote them, where that is known.
+        """
+        since, before = _release(upgrader.since), _release(upgrader.before)
+        written = self._writer if upgrader.kind == "higher_order" else None
+        if written is None:
+            late = since is not None and since <= self._number
+            early = before is not None and self._number < before
+            return upgrader.shows and (late or early)
+        late = since is not None and written < since <= self._number
+        early = before is not None and self._number < before <= written
+        return late or early
 
     def _graph(self, row: int, graph: Graph, suspects: Mapping[int, Kind]) -> Graph:
         wrappers = self._wrappers if "higher_order" in suspects.values() else ()
@@ -319,6 +330,14 @@ class _Adaptation:
             self._refuse(kind, name, f"{error}; the archive has {written} and this torch has {running}")
             return
         self.targets[row][2] = running
+
+
+def _release(version: str | None) -> tuple[int, int] | None:
+    """Return the release of a version of torch, and None for what is none: of a stream that was adopted, 2.7 to 2.8."""
+    try:
+        return releases.number_of(version or "")
+    except ValueError:
+        return None
 
 
 def _renumbered(document: Document, moved: Mapping[int, list[int]]) -> Document:

@@ -273,6 +273,7 @@ def decode_archive(
         document,
         Sections(archive, mmap, content.sections),
         features=frozenset(content.features),
+        writer=content.torch,
         trust=trust,
         device=device,
         fake_mode=fake_mode,

@@ -158,10 +158,10 @@ def _moved(content: Content, move: Move, path: str | None) -> Content:
     problem = _broken_promise(content, result, move)
     if problem:
         raise failed("the result", f"{problem}; report this with the file")
-    # what earlier steps took out and said stays, whatever a step does with it
+    # what earlier steps took out and said stays, whatever a step does with it, and so does who wrote the archive
     sections = {**content.sections, **result.sections}
     notes = (*content.notes, *[note for note in result.notes if note not in content.notes])
-    return replace(result, sections=sections, notes=notes)
+    return replace(result, sections=sections, notes=notes, torch=content.torch)
 
 
 def _broken_promise(before: Content, after: Any, move: Move) -> str | None:

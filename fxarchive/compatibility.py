@@ -14,6 +14,7 @@ from fxarchive.demands import demands
 from fxarchive.document import FEATURES, SCHEMA, Document
 from fxarchive.errors import Problem
 from fxarchive.limits import DEFAULT_LIMITS, Limits
+from fxarchive.migrations.content import Content
 from fxarchive.migrations.operators.calls import Kind
 from fxarchive.reading import read_current
 from fxarchive.summary import OPERATORS
@@ -130,8 +131,8 @@ def compat(
     """
     asked = releases.releases() if torch is None else [torch] if isinstance(torch, str) else list(torch)
     known = [known_release(release) for release in asked]
-    document = read(path, limits)
-    return tuple([compatibility(document, release) for release in known])
+    content = read(path, limits)
+    return tuple([compatibility(content.document, release, content.torch) for release in known])
 
 
 def known_release(release: str) -> str:
@@ -147,28 +148,29 @@ def known_release(release: str) -> str:
     return known
 
 
-def compatibility(document: Document, release: str) -> Compatibility:
+def compatibility(document: Document, release: str, writer: str = "") -> Compatibility:
     """Return what a release of torch makes of a document.
 
     Args:
         document: audited, of the current schema.
         release: such as ``2.9``, a full version, or ``"running"``.
+        writer: the torch that wrote it, as `adapt` takes it.
 
     Raises:
         ValueError: the tables do not know the release.
     """
     known = known_release(release)
     if known != RUNNING:
-        return judge(document, ReleasedTorch(known, document))
+        return judge(document, ReleasedTorch(known, document), writer)
     from fxarchive.codec.running_torch import RunningTorch
 
-    return judge(document, RunningTorch())
+    return judge(document, RunningTorch(), writer)
 
 
-def judge(document: Document, torch: Torch) -> Compatibility:
-    """Return what ``torch`` makes of a document."""
+def judge(document: Document, torch: Torch, writer: str = "") -> Compatibility:
+    """Return what ``torch`` makes of a document that the torch ``writer`` wrote."""
     with reading("the document"):
-        adapted = adapt(document, torch)
+        adapted = adapt(document, torch, writer)
         missing = (*adapted.missing, *_values_missing(document, torch))
     foreign = sorted({
         record[1] for record in document["targets"] if record[0] in OPERATORS and is_foreign(record[1])
@@ -192,8 +194,8 @@ def _values_missing(document: Document, torch: Torch) -> Iterator[Problem]:
             yield Problem(name, f"{why} (torch {known[0]} to {known[1]})")
 
 
-def read(path: str | os.PathLike[str] | BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Document:
-    """Return the audited document of an archive, without torch.
+def read(path: str | os.PathLike[str] | BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Content:
+    """Return the audited content of an archive in the current schema, without torch.
 
     Raises:
         FxArchiveError: the file cannot be read, is not an archive, or is not whole.
@@ -202,5 +204,4 @@ def read(path: str | os.PathLike[str] | BinaryIO, limits: Limits = DEFAULT_LIMIT
         archive = container.open_archive(file, schema=SCHEMA, features=FEATURES, limits=limits)
         content = read_current(archive, limits)
         audit(content.document, trust=None, features=content.features)
-        document: Document = content.document
-    return document
+    return content

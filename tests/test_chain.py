@@ -137,6 +137,12 @@ def test_a_step_that_breaks_its_promise_is_named(why: str) -> None:
     assert problem.why == f"{why}; report this with the file"
 
 
+def test_a_step_cannot_forget_who_wrote_the_archive() -> None:
+    forgets = step(upgrade=lambda held: Content(3, {**held.document, "schema": 3}))
+    with steps(OLDER, forgets, newest=3):
+        assert chain.migrate(content(1), chain.plan(1, 3)).torch == content(1).torch == "2.7.1"
+
+
 def test_a_step_that_finds_a_broken_document_says_so_in_its_own_words() -> None:
     def refuse(held: Content) -> Content:
         raise InvalidDocument("graph 3", "its columns differ in length")

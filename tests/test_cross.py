@@ -10,8 +10,9 @@ from torch import fx
 
 import fxarchive
 from fxarchive import codec
-from fxarchive.document import Document
+from fxarchive.document import SCHEMA, Document
 from fxarchive.errors import Problem
+from fxarchive.migrations.content import Content
 
 from .corpus.checking import RUNNING
 from .corpus.expected import reason
@@ -35,24 +36,24 @@ OPENS, LACKS = graph_of("relu"), graph_of("gone")
 
 
 def judged(document: Document, load: Any) -> Outcome:
-    return reading.judged(PLACE, lambda: document, load)
+    return reading.judged(PLACE, lambda: Content(SCHEMA, document), load)
 
 
-def lacking(document: Document) -> Any:
+def lacking() -> Any:
     raise fxarchive.MissingOperator([Problem("aten::gone", "load with another")])
 
 
 def test_what_loads_and_computes_what_it_did_is_exact() -> None:
-    assert judged(OPENS, lambda document: []) == Outcome(RUNNING, *PLACE, "exact")
+    assert judged(OPENS, list) == Outcome(RUNNING, *PLACE, "exact")
 
 
 def test_what_is_not_as_it_was_is_wrong() -> None:
-    found = judged(OPENS, lambda document: ["output 0 differs"])
+    found = judged(OPENS, lambda: ["output 0 differs"])
     assert (found.state, found.text, found.fails) == ("wrong", "output 0 differs", True)
 
 
 def test_what_raises_anything_else_is_wrong() -> None:
-    def broken(document: Document) -> Any:
+    def broken() -> Any:
         raise KeyError("x")
 
     assert judged(OPENS, broken).text == "KeyError: 'x'"
@@ -66,7 +67,7 @@ def test_a_refusal_that_compat_did_not_foresee_is_wrong() -> None:
 
 
 def test_what_loads_although_compat_says_no_is_wrong() -> None:
-    found = judged(LACKS, lambda document: [])
+    found = judged(LACKS, list)
     assert (found.state, found.text.partition(";")[0]) == ("wrong", "compat says that it does not open")
 
 

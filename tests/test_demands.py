@@ -121,8 +121,8 @@ def test_texts_that_read_as_values_ask_for_nothing() -> None:
 
 @pytest.mark.parametrize("case", [c for c in files.cases() if c.schema == 1], ids=str)
 def test_archives_of_streams_are_judged_too(case: files.Case) -> None:
-    document = compatibility.read(case.archive)
-    assert compatibility.compatibility(document, case.release).opens
+    content = compatibility.read(case.archive)
+    assert compatibility.compatibility(content.document, case.release, content.torch).opens
 
 
 def test_what_compat_says_is_what_load_does(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_what_compat_says_is_what_load_does(tmp_path: Path) -> None:
     encoded = codec.encode([torch.float16])
     encoded.document.update(older(encoded.document, "float16", "bcomplex32"))
     write_encoded(encoded, path, root="value", metadata=None, compress=False)
-    answer = compatibility.judge(compatibility.read(path), RunningTorch())
+    answer = compatibility.judge(compatibility.read(path).document, RunningTorch())
     assert answer.opens == hasattr(torch, "bcomplex32")
     if answer.opens:
         assert fxarchive.load(path) == [torch.bcomplex32]

@@ -15,6 +15,7 @@ from torch import fx, nn
 import fxarchive
 from fxarchive import codec, releases
 from fxarchive.adaptation import Adapted, adapt
+from fxarchive.codec import arguments
 from fxarchive.codec.running_torch import RunningTorch
 from fxarchive.compatibility import ReleasedTorch, compatibility
 from fxarchive.document import Document
@@ -28,8 +29,8 @@ from .material import capture, higher_order
 RELEASE = releases.number_of(RunningTorch.release)
 
 
-def adapted_for(release: str, document: Document) -> Adapted:
-    return adapt(document, ReleasedTorch(release, document))
+def adapted_for(release: str, document: Document, writer: str = "") -> Adapted:
+    return adapt(document, ReleasedTorch(release, document), writer)
 
 
 def calls_of(document: Document, name: str) -> list[Any]:
@@ -95,15 +96,22 @@ def test_a_graph_that_ignores_the_largest_scores_opens_where_there_are_none() ->
     assert_runs_alike(found, adapted.document)
 
 
-def flex_document(*places: int | None, used: bool = True) -> Document:
-    """A graph that uses these results of flex_attention, or all of it in one piece for None."""
+def calling(
+    name: str, *args: Any, places: tuple[int | None, ...] = (None,), used: bool = True, **kwargs: Any
+) -> fx.GraphModule:
+    """A graph that uses these results of a call of an operator, or all of it in one piece for None."""
     graph = fx.Graph()
-    call = graph.call_function(torch.ops.higher_order.flex_attention, (graph.placeholder("x"),))
+    call = graph.call_function(getattr(torch.ops.higher_order, name), (graph.placeholder("x"), *args), kwargs)
     taken = [
         call if place is None else graph.call_function(operator.getitem, (call, place)) for place in places
     ]
     graph.output(tuple(taken) if used else ())
-    return codec.encode(fx.GraphModule(nn.Module(), graph)).document
+    return fx.GraphModule(nn.Module(), graph)
+
+
+def flex_document(*places: int | None, used: bool = True) -> Document:
+    """The document of a graph that uses these results of flex_attention."""
+    return codec.encode(calling("flex_attention", places=places, used=used)).document
 
 
 def test_a_graph_that_uses_the_largest_scores_needs_the_release_that_has_them() -> None:
@@ -199,14 +207,94 @@ def test_bodies_with_a_context_open_in_their_releases_alone() -> None:
     assert compatibility(document, "2.13").opens
 
 
-def test_a_load_refuses_instead_of_failing_when_it_runs() -> None:
+def test_a_load_refuses_instead_of_failing_when_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     other = {"args_tensor_mask": [True], "non_differentiable_idx": []} if RELEASE >= (2, 11) else {}
     graph = fx.Graph()
     graph.output(
         graph.call_function(torch.ops.higher_order.autograd_function_apply, (graph.placeholder("x"),), other)
     )
-    data = fxarchive.dumps(fx.GraphModule(nn.Module(), graph))
-    with pytest.raises(
-        IncompatibleOperator, match=r"autograd_function_apply: .* load with torch 2.1[01] or "
-    ):
-        fxarchive.loads(data)
+    module = fx.GraphModule(nn.Module(), graph)
+    for writer in ("", "2.7 to 2.15", "2.10.0" if other else "2.11.0"):
+        monkeypatch.setattr(arguments, "torch_release", lambda writer=writer: writer)
+        data = fxarchive.dumps(module)
+        with pytest.raises(
+            IncompatibleOperator, match=r"autograd_function_apply: .* load with torch 2.1[01] or "
+        ):
+            fxarchive.loads(data)
+        assert not fxarchive.compat(io.BytesIO(data), torch="running")[0].opens
+
+
+# the torch that wrote the archive
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "more"),
+    [
+        ("flex_attention", (), {}),
+        ("flex_attention", (), {"places": (0, -1)}),
+        ("flex_attention_backward", (None,) * 6, {}),
+        ("invoke_subgraph", ("name", (1, 2)), {}),
+        ("invoke_subgraph", ("name", 1, 2), {}),
+        ("print", (1,), {}),
+        ("autograd_function_apply", (), {}),
+        ("autograd_function_apply", (), {"args_tensor_mask": [True]}),
+        ("autograd_function_apply", (), {"dirty_idx": [0]}),
+    ],
+)
+def test_a_graph_stays_as_it_is_where_its_writer_has_the_form(
+    name: str, args: tuple[Any, ...], more: dict[str, Any]
+) -> None:
+    if not hasattr(torch.ops.higher_order, name):
+        pytest.skip("this torch does not have it")
+    module = calling(name, *args, **more)
+    document = codec.encode(module).document
+    for release in releases.releases():
+        if ReleasedTorch(release, document).has("higher_order", name):
+            adapted = adapted_for(release, document, f"{release}.1+cpu")
+            assert adapted == Adapted(document, (), frozenset(), (), ())
+    data = fxarchive.dumps(module)
+    assert fxarchive.compat(io.BytesIO(data), torch="running")[0].opens
+    assert fxarchive.dumps(fxarchive.loads(data)) == data
+
+
+def test_what_a_release_wrote_is_in_its_form_whatever_it_looks_like() -> None:
+    whole = flex_document(None)
+    for writer, release in (("2.7.1", "2.8"), ("2.9.0", "2.15"), ("2.15.0", "2.9")):
+        assert adapted_for(release, whole, writer).changes == ()
+    [problem] = adapted_for("2.8", whole, "2.9.0").incompatible
+    assert problem.why.endswith("which the graph uses; load with torch 2.9 or later")
+    bodies = codec.encode(calling("autograd_function_apply")).document
+    assert adapted_for("2.7", bodies, "2.10.0").incompatible == ()
+    assert adapted_for("2.7", bodies, "2.11.0").incompatible != ()
+
+
+@pytest.mark.parametrize(("place", "expected"), [(None, (1, 2)), (-1, 2)])
+def test_all_results_of_attention_of_old_graphs_are_two(place: int | None, expected: Any) -> None:
+    document = flex_document(place)
+    for writer in ("", "2.9.0", "2.7 to 2.15"):
+        assert adapted_for("2.9", document, writer).changes == ()
+    adapted = adapted_for("2.9", document, "2.8.0")
+    assert [change.why for change in adapted.changes] == ["torch 2.9 gives a third result"]
+    module = codec.decode(adapted.document, None)
+    call = next(node for node in module.graph.nodes if str(node.target) == "flex_attention")
+    call.target, call.args = three_results, ()
+    module.recompile()
+    assert module(None) == (expected,)
+    for document in (flex_document(0, 1), flex_document(1), flex_document()):
+        assert adapted_for("2.9", document, "2.8.0").changes == ()
+
+
+def three_results() -> tuple[int, int, int]:
+    return 1, 2, 3
+
+
+def test_a_graph_that_is_saved_again_is_one_of_the_torch_that_saved_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = calling("flex_attention", places=(0, 1))
+    monkeypatch.setattr(arguments, "torch_release", lambda: "2.8.0")
+    data = fxarchive.dumps(module)
+    monkeypatch.undo()
+    again = fxarchive.dumps(fxarchive.loads(data))
+    torches = [fxarchive.inspect(io.BytesIO(each)).writer.torch for each in (data, again)]
+    assert torches == ["2.8.0", torch.__version__]

@@ -102,6 +102,7 @@ def decode(
     sections: Sections,
     *,
     features: frozenset[str] = FEATURES,
+    writer: str = "",
     trust: frozenset[str] = frozenset(),
     device: Any = None,
     fake_mode: Any = None,
@@ -113,6 +114,7 @@ def decode(
         document: as `fxarchive.audit.audit` passed it.
         sections: where the bytes of storages come from.
         features: feature flags of the archive; what is behind another one is refused.
+        writer: the torch that wrote the archive, as `fxarchive.adaptation.adapt` takes it.
         trust: names of classes and functions outside the shipped list that may be used.
         device: where real tensors go; None for where they were.
         fake_mode: the FakeTensorMode that FakeTensors join; None for a new one.
@@ -125,7 +127,7 @@ def decode(
     dec = Decoder(document, sections, decoders(features), trust=trust, device=device, fake_mode=fake_mode)
     try:
         with collection_paused():
-            resolve_targets(dec)
+            resolve_targets(dec, writer)
             check_registered(document)
             import_classes(document)
         if document["fakes"] or "symbolic" in document or "contexts" in document:

@@ -35,8 +35,12 @@ LAZY_HIGHER_ORDER = {
 """Higher-order operators that some release of torch registers only when this module of it is imported."""
 
 
-def resolve_targets(dec: Decoder) -> None:
+def resolve_targets(dec: Decoder, writer: str) -> None:
     """Resolve every row of `targets`, calls rewritten for the running torch where that is needed.
+
+    Args:
+        dec: its document is replaced by the rewritten one.
+        writer: the torch that wrote the document, or empty.
 
     Raises:
         UntrustedNames, MissingOperator, IncompatibleOperator: each names all that it is about.
@@ -47,7 +51,7 @@ def resolve_targets(dec: Decoder) -> None:
         raise UntrustedNames(sorted(untrusted))
     if not unresolved and not _outdated(dec.document):
         return
-    adapted = adapt(dec.document, RunningTorch())
+    adapted = adapt(dec.document, RunningTorch(), writer)
     if adapted.missing:
         raise MissingOperator(list(adapted.missing))
     if adapted.incompatible:

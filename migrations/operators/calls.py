@@ -80,8 +80,11 @@ class Upgrader:
             they are simply gone. Of higher-order operators, release from which they do not take calls in the form of
             earlier ones.
         before: release before which higher-order operators do not take calls in the form of later ones.
+        shows: whether a call of a higher-order operator shows its form. Where it does not, only the calls of archives
+            that name the torch that wrote them are rewritten.
 
-    Higher-order operators have no schema: ``rewrite`` gives back a call that has the form already.
+    Higher-order operators have no schema: ``rewrite`` gives back a call that has the form already, or that means the
+    same in both.
     """
 
     kind: Kind
@@ -91,3 +94,4 @@ class Upgrader:
     schemas: tuple[str, ...] = ()
     since: str | None = None
     before: str | None = None
+    shows: bool = True

@@ -1,6 +1,7 @@
 """Higher-order operators whose arguments or results changed between releases.
 
-They have no schema, so the form of a call is told from the call itself.
+They have no schema: calls are in the form of the torch that wrote them, or are told by how they look where the archive
+does not say which that was.
 """
 
 from __future__ import annotations
@@ -46,12 +47,23 @@ def _two_results(call: Call) -> list[Call]:
         )
     if call.items.keys() <= {0, 1}:
         return [call]
+    return _first_two(call, None)
+
+
+def _two_of_three_results(call: Call) -> list[Call]:
+    if call.items is not None and call.items.keys() <= {0, 1}:
+        return [call]
+    return _first_two(call)
+
+
+def _first_two(call: Call, *others: None) -> list[Call]:
+    """Return a call, and a tuple of its first two results and of others in its place."""
     results = [Call("function", "operator.getitem", (Result(0), place)) for place in (0, 1)]
-    three = ["tuple", [["tuple", [Result(1), Result(2), None]]]]
+    whole = ["tuple", [["tuple", [Result(1), Result(2), *others]]]]
     return [
         Call(call.kind, call.name, call.args, call.kwargs),
         *results,
-        Call("function", "operator.getitem", (three, 0)),
+        Call("function", "operator.getitem", (whole, 0)),
     ]
 
 
@@ -163,6 +175,14 @@ UPGRADERS = (
     ),
     Upgrader(
         "higher_order", "flex_attention", "before torch 2.9 it has two results", _two_results, before="2.9"
+    ),
+    Upgrader(
+        "higher_order",
+        "flex_attention",
+        "torch 2.9 gives a third result",
+        _two_of_three_results,
+        since="2.9",
+        shows=False,
     ),
     Upgrader(
         "higher_order",

@@ -20,7 +20,7 @@ from fxarchive.audit import audit
 from fxarchive.codec.replay import replay
 from fxarchive.codec.running_torch import RunningTorch
 from fxarchive.compatibility import judge
-from fxarchive.document import DOCUMENT, STREAM, Document
+from fxarchive.document import DOCUMENT, STREAM
 from fxarchive.migrations.content import Content
 
 from . import add, adopted, files, numbers
@@ -115,10 +115,12 @@ def wrong_stream(case: Case) -> list[str]:
     custom_operator()
     archive = container.open_archive(case.archive.read_bytes())
     module, _ = decode_archive(archive, examples=True)
-    document = chain.to_current(Content(adopted.SCHEMA, archive.read(STREAM))).document
+    content = chain.to_current(
+        Content(adopted.SCHEMA, archive.read(STREAM), torch=archive.header.writer.torch)
+    )
     held = torch.load(case.archive.with_suffix(".pt"), weights_only=True)
     outputs = pytree.tree_leaves(module(*held["args"]))
-    return wrong_again(document, module) + list(numbers.far_apart(held["out"], outputs))
+    return wrong_again(content, module) + list(numbers.far_apart(held["out"], outputs))
 
 
 def wrong_object(content: Content) -> list[str]:
@@ -128,14 +130,14 @@ def wrong_object(content: Content) -> list[str]:
         FxArchiveError: this torch refuses it.
     """
     audit(content.document, trust=(), features=content.features)
-    return wrong_again(content.document, codec.decode(content.document, None))
+    return wrong_again(content, codec.decode(content.document, None, writer=content.torch))
 
 
-def wrong_again(document: Document, loaded: Any) -> list[str]:
+def wrong_again(content: Content, loaded: Any) -> list[str]:
     """Compare a document with that of what was loaded from it, unless its calls are rewritten for this torch."""
-    if judge(document, RunningTorch()).changes:
+    if judge(content.document, RunningTorch(), content.torch).changes:
         return []
-    return other_text(files.seen(document), files.seen(codec.encode(loaded).document))
+    return other_text(files.seen(content.document), files.seen(codec.encode(loaded).document))
 
 
 def other_text(expected: str, found: str) -> list[str]:

@@ -14,7 +14,6 @@ import torch
 
 from fxarchive import compatibility
 from fxarchive.codec.running_torch import RunningTorch
-from fxarchive.document import Document
 from fxarchive.errors import FxArchiveError
 from fxarchive.migrations import schema_1_to_2
 from fxarchive.migrations.content import Content
@@ -33,31 +32,32 @@ def outcomes(folder: Path) -> Iterator[Outcome]:
             yield judged(
                 (source, case.release, case.name),
                 lambda case=case: compatibility.read(case.archive),
-                lambda document, case=case, load=load: load(case),
+                lambda case=case, load=load: load(case),
             )
     for writer, name, data, _ in adopted.singles():
         made = Content(adopted.SCHEMA, data, torch=writer)
         yield judged(
             ("stream", writer, name),
-            lambda made=made: schema_1_to_2.upgrade(made).document,
-            lambda document, made=made: checking.wrong_object(schema_1_to_2.upgrade(made)),
+            lambda made=made: schema_1_to_2.upgrade(made),
+            lambda made=made: checking.wrong_object(schema_1_to_2.upgrade(made)),
         )
 
 
 def judged(
-    place: tuple[str, str, str], read: Callable[[], Document], load: Callable[[Document], list[str]]
+    place: tuple[str, str, str], read: Callable[[], Content], load: Callable[[], list[str]]
 ) -> Outcome:
     """Load an archive, and compare what comes of it with what ``fxarchive compat`` says of it."""
     facts = (RUNNING, *place)
     try:
-        document = read()
+        content = read()
+        document, writer = content.document, content.torch
         said = {
-            "compat": compatibility.compatibility(document, RUNNING).opens,
-            "compat --torch running": compatibility.judge(document, RunningTorch()).opens,
+            "compat": compatibility.compatibility(document, RUNNING, writer).opens,
+            "compat --torch running": compatibility.judge(document, RunningTorch(), writer).opens,
         }
         refused = None
         try:
-            wrong = load(document)
+            wrong = load()
         except FxArchiveError as error:
             refused, wrong = error, []
     except Exception as error:  # whatever a torch raises that cannot run it
