@@ -83,6 +83,9 @@ ARTEFACTS = "artefacts"
 TRACING_CONTEXTS = "tracing-contexts"
 """Feature flag of archives with a `torch._guards.TracingContext`."""
 
+ZERO_TENSORS = "zero-tensors"
+"""Feature flag of archives with FakeTensors that stand for zeros without elements (`torch._efficientzerotensor`)."""
+
 FEATURES: frozenset[str] = frozenset(
     {
         SYMBOLIC_SHAPES,
@@ -97,6 +100,7 @@ FEATURES: frozenset[str] = frozenset(
         PARTIAL_FUNCTIONS,
         TENSOR_SUBCLASSES,
         SCRIPT_OBJECTS,
+        ZERO_TENSORS,
     }
 )
 """Feature flags that this release understands."""
@@ -180,6 +184,9 @@ FLAG_OF_TAG = {
     "tracing_context": TRACING_CONTEXTS,
 }
 """The feature flag that an archive must name to hold values of a tag; other tags need none."""
+
+FLAG_OF_FACT = {"zero": ZERO_TENSORS}
+"""The feature flag that an archive must name to have a fact in its `descriptions`; other facts need none."""
 
 
 class Graph(TypedDict):

@@ -154,7 +154,7 @@ def _same_description(c: Comparison, path: str, left: torch.Tensor, right: torch
         c.equal(f"{path}.{name}", getattr(left, name), getattr(right, name))
         for name in ("dtype", "device", "layout", "requires_grad", "is_leaf", "is_quantized", "is_nested")
     ]
-    for name in ("is_conj", "is_neg", "is_inference"):
+    for name in ("is_conj", "is_neg", "is_inference", "_is_zerotensor"):
         c.equal(f"{path}.{name}()", getattr(left, name)(), getattr(right, name)())
     if left.ndim != right.ndim:
         c.report(f"{path}.shape", left.shape, right.shape)

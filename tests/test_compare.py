@@ -331,6 +331,9 @@ def fakes(change: str = "") -> list[Any]:
         w = torch.empty(2, device="cpu" if change == "device" else "cuda")
     if change == "constant":
         z.constant = torch.ones(2, dtype=torch.cfloat)
+    if change == "zeros":
+        with mode:
+            w = torch._efficientzerotensor((2,), device="cuda")
     if change == "attribute":
         w._dynamo_dynamic_indices = {0}
     return [x, whole, y, z.conj() if change == "conj" else z, w]
@@ -338,7 +341,7 @@ def fakes(change: str = "") -> list[Any]:
 
 CHANGES_OF_FAKES = (
     *("shape", "dtype", "stride", "requires_grad", "storage size", "storage", "offset", "base", "device"),
-    *("constant", "attribute", "conj"),
+    *("constant", "attribute", "conj", "zeros"),
 )
 
 

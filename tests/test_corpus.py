@@ -23,7 +23,7 @@ from fxarchive.releases import number_of
 from .compare import differences
 from .corpus import add, checking, expected, files, numbers, places, values
 from .corpus.checking import OTHER_WHEN_SAVED_AGAIN, RUNNING
-from .corpus.entries import ENTRIES, TRUST, WRITTEN_HERE
+from .corpus.entries import AWAITED, ENTRIES, TRUST, WRITTEN_HERE
 from .corpus.files import Case
 
 CASES = [case for case in files.cases() if case.schema > 1]
@@ -65,12 +65,13 @@ def test_the_corpus_is_small() -> None:
 
 
 def test_this_schema_has_every_entry() -> None:
-    assert {case.name for case in CASES if case.schema == SCHEMA} >= ENTRIES.keys()
+    assert {case.name for case in CASES if case.schema == SCHEMA} == ENTRIES.keys() - AWAITED
 
 
 @pytest.mark.parametrize("what", sorted(VALUE_TAGS | KINDS | FEATURES))
-def test_every_kind_of_record_has_an_entry(what: str) -> None:
-    assert what in covered(CASES) or WAIVED.get(what), (
+def test_every_kind_of_record_has_an_entry(what: str, written: Path) -> None:
+    awaited = [case for case in files.cases(written) if case.name in AWAITED]
+    assert what in covered(CASES) or what in covered(awaited) or WAIVED.get(what), (
         f"no entry has {what}: add one, and its length to files.LENGTHS if values with it have other than 2 items"
     )
 

@@ -76,7 +76,8 @@ codec.filters codec.installed codec.deferral
 codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
 codec.record_rules codec.standard codec.artefacts
-codec.fast codec.fast.fakes codec.fast.nodes codec.fast.programs codec.fast.shape_env_names codec.guard_functions
+codec.fast codec.fast.fakes codec.fast.nodes codec.fast.programs
+codec.fast.shape_env_names codec.fast.zero_tensors codec.guard_functions
 codec.fast.unlifting
 codec.guard_modules
 codec.unlifted

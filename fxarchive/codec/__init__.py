@@ -124,7 +124,15 @@ def decode(
         UntrustedNames, MissingOperator, IncompatibleOperator: see there.
         InvalidDocument: the document breaks a rule of its schema.
     """
-    dec = Decoder(document, sections, decoders(features), trust=trust, device=device, fake_mode=fake_mode)
+    dec = Decoder(
+        document,
+        sections,
+        decoders(features),
+        features=features,
+        trust=trust,
+        device=device,
+        fake_mode=fake_mode,
+    )
     try:
         with collection_paused():
             resolve_targets(dec, writer)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from fxarchive.document import Document, Value
+from fxarchive.document import FEATURES, Document, Value
 from fxarchive.errors import InvalidDocument
 
 
@@ -29,12 +29,15 @@ class Decoder:
         sections: Sections,
         decode: Mapping[str, Callable[[Decoder, Any], Any]],
         *,
+        features: frozenset[str] = FEATURES,
         trust: frozenset[str] = frozenset(),
         device: Any = None,
         fake_mode: Any = None,
     ) -> None:
         self.document = document
         self.sections = sections
+        self.features = features
+        """Feature flags of the archive."""
         self.trust = trust
         self.device = device
         """Where real tensors go, a `torch.device`, or None for where they were."""

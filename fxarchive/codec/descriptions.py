@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
+from fxarchive.codec.fast import zero_tensors
 from fxarchive.codec.geometry import (
     check_dtype,
     check_extent,
@@ -31,12 +32,14 @@ from fxarchive.codec.layouts import COMPRESSED, LAYOUTS, LAYOUTS_BY_NAME, QUANTI
 from fxarchive.codec.storages import META, device_named, new_storage, view
 from fxarchive.codec.symbolic import fakes as symbolic_fakes
 from fxarchive.codec.values import CONSTANTS
+from fxarchive.document import FLAG_OF_FACT
 from fxarchive.errors import InvalidDocument
 
-FLAGS = ("requires_grad", "computed", "conj", "neg", "inference", "parameter")
-"""Facts that are left out where they are false; computed: it requires a gradient and is no leaf."""
+FLAGS = ("requires_grad", "computed", "conj", "neg", "inference", "parameter", "zero")
+"""Facts that are left out where they are false; computed: it requires a gradient and is no leaf; zero: it is a
+ZeroTensor (`torch._efficientzerotensor`)."""
 
-UNUSUAL = frozenset({"conj", "neg", "inference"})
+UNUSUAL = frozenset({"conj", "neg", "inference", "zero"})
 SPARSE = frozenset({"layout", "nnz", "dense", "coalesced", "index", "block"})
 OTHERS = frozenset({*FLAGS, *SPARSE, "offset", "nbytes", "pytype", "keys"})
 
@@ -116,10 +119,10 @@ def encode_strided(
         nbytes: bytes of its storage, or None if an earlier FakeTensor has the storage.
         described: facts -> row, of what was described before.
     """
-    state = fake.__dict__
+    state, dtype = fake.__dict__, fake.dtype
     facts: Any = (
-        fake.shape, fake.stride(), fake.dtype, fake.storage_offset(), device, requires_grad, computed,
-        fake.is_conj(), fake.is_neg(), fake.is_inference(),
+        fake.shape, fake.stride(), dtype, fake.storage_offset(), device, requires_grad, computed,
+        dtype.is_complex and fake.is_conj(), fake.is_neg(), fake.is_inference(), fake._is_zerotensor(),
         nbytes, state.get("_is_param"), state.get("pytype"), state.get("dispatch_keys"),
     )  # fmt: skip
     try:
@@ -202,9 +205,10 @@ def _finish(
     state = vars(fake)
     flags = (
         fake.requires_grad, fake.requires_grad and not fake.is_leaf, fake.is_conj(), fake.is_neg(),
-        fake.is_inference(), state.get("_is_param", False),
+        fake.is_inference(), state.get("_is_param", False), fake._is_zerotensor(),
     )  # fmt: skip
     others.update({name: True for name, flag in zip(FLAGS, flags, strict=True) if flag})
+    enc.features.update([flag for fact, flag in FLAG_OF_FACT.items() if fact in others])
     if state.get("pytype") is not None:
         others["pytype"] = enc.value(state["pytype"])
     if state.get("dispatch_keys") is not None:
@@ -229,6 +233,11 @@ def decode(dec: Decoder, entry: Any, where: str) -> Description:
     others = entry[4] if len(entry) == 5 else {}
     if type(others) is not dict or not others.keys() <= OTHERS:
         raise InvalidDocument(where, "it has facts that this schema does not have")
+    for fact, flag in FLAG_OF_FACT.items():
+        if fact in others and flag not in dec.features:
+            raise InvalidDocument(
+                where, f"the archive does not name the feature flag {flag!r} that its fact {fact!r} needs"
+            )
     dtype = check_dtype(entry[0], where)
     if dtype in QUANTIZED:
         raise InvalidDocument(where, f"a FakeTensor cannot be of {dtype}")
@@ -254,7 +263,7 @@ def decode(dec: Decoder, entry: Any, where: str) -> Description:
         raise InvalidDocument(where, "an inference tensor has no history")
     sparse = _sparse_facts(others, size, where) if "layout" in others else None
     if sparse is not None and (
-        offset or nbytes is not None or entry[3] is not None or flags & {"conj", "neg"}
+        offset or nbytes is not None or entry[3] is not None or flags & {"conj", "neg", "zero"}
     ):
         raise InvalidDocument(where, "a sparse FakeTensor has facts of a strided one")
     device, state = device_named(entry[1], where), _state(dec, others, where)
@@ -365,6 +374,11 @@ def finish(fake: Any, description: Description) -> None:
 
 
 def _meta_tensor(d: Description, storage: Any) -> torch.Tensor:
+    meta = _usual_meta_tensor(d, storage)
+    return zero_tensors.like(meta) if "zero" in d.flags else meta
+
+
+def _usual_meta_tensor(d: Description, storage: Any) -> torch.Tensor:
     if d.sparse is not None:
         return _sparse_meta_tensor(d, d.sparse)
     if d.look is not None:

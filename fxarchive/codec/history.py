@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxarchive.codec.encoder import Refused
+from fxarchive.codec.fast import zero_tensors
 from fxarchive.codec.geometry import reason
 from fxarchive.errors import InvalidDocument
 
@@ -107,7 +108,7 @@ def view_of(base: Any, description: Description, mode: Any, where: str) -> Any:
     from fxarchive.codec.descriptions import build, finish
 
     d = description
-    plain = replace(d, flags=d.flags & {"inference"}, state={})
+    plain = replace(d, flags=d.flags & {"inference", "zero"}, state={})
     if d.sparse is not None or base.layout is not torch.strided or d.device != base.fake_device:
         raise InvalidDocument(where, "it is not a view of its base")
     computed = d.requires_grad and not d.is_leaf
@@ -116,6 +117,8 @@ def view_of(base: Any, description: Description, mode: Any, where: str) -> Any:
             torch.inference_mode("inference" in d.flags),
             torch.set_grad_enabled(computed),
             _as_meta(mode),
+            # where a view of such a tensor is made torch takes integers alone
+            zero_tensors.below() if "zero" in d.flags else nullcontext(),
             _Views(mode, lambda: build(plain, mode, base.untyped_storage(), where)),
         ):
             view = _as_dtype(base, d.dtype).as_strided(d.size, d.stride, d.offset)

@@ -39,7 +39,7 @@ def encode(value: Any, *, omit_weights: bool = False) -> tuple[Any, Bytes]:
 def decode(document: Any, sections: Any = None, **options: Any) -> Any:
     """Return the root of `document`."""
     dec = Decoder(document, Bytes({}) if sections is None else sections, DECODE, **options)
-    resolve_targets(dec)
+    resolve_targets(dec, "")
     root = dec.value(document["root"])
     dec.run()
     return root

@@ -24,6 +24,7 @@ from torch import fx, nn
 from torch._guards import TracingContext, tracing
 from torch._library.fake_class_registry import FakeScriptObject
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.testing._internal.two_tensor import TwoTensor
@@ -255,6 +256,22 @@ def fake_tensors() -> Any:
     found["parameter"] = mode.from_tensor(nn.Parameter(torch.ones(2)))
     found["sparse"] = [mode.from_tensor(torch.eye(4).to_sparse())]
     return found
+
+
+def zero_tensors() -> Any:
+    """FakeTensors that are zeros without elements, of known and of symbolic sizes, and one that is none."""
+    mode = FakeTensorMode(shape_env=ShapeEnv())
+    usual = mode.from_tensor(torch.empty(5, 7))
+    with mode:
+        whole, ragged = torch._efficientzerotensor((4, 6)), torch._efficientzerotensor(usual.shape)
+        number = torch._efficientzerotensor((4, 2), dtype=torch.complex64)
+        return {
+            "sizes": [torch._efficientzerotensor(size) for size in ((), (0, 2), (3,), (3,))],
+            "views": [whole, whole.t(), whole[1:, ::2], whole[2:].detach()],
+            "bits": [number, number.conj(), number.conj().imag],
+            "gradient": torch._efficientzerotensor((3,)).requires_grad_(),
+            "symbolic": [ragged, ragged.t(), ragged[1:].detach(), usual],
+        }
 
 
 def modules() -> Any:
@@ -498,6 +515,7 @@ VALUES: tuple[Callable[[], Any], ...] = (
     quantized_tensors,
     rare_tensors,
     fake_tensors,
+    zero_tensors,
     modules,
     shape_environments,
     node_sources,
