@@ -23,6 +23,7 @@ from fxarchive.document import MIN_READER, SCHEMA, content_section
 from fxarchive.errors import CorruptArchive, FxArchiveError, StoreError
 from fxarchive.limits import Limits
 from fxarchive.migrations.content import Content
+from fxarchive.readback import ReadBack
 from fxarchive.reading import check_sections, read_content
 from fxarchive.summary import summarise
 from fxarchive.tables import reading, root_kind
@@ -35,6 +36,9 @@ MOST_NOTE = 1_000
 
 SYNCED_AT_ONCE = 8
 """Files that are synced at the same time, while all are read back: a journal commits at once what waits."""
+
+FOLLOWED = 4 << 20
+"""Stored bytes of a section that is read back while it is written; for a smaller one a thread is no gain."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,16 @@ def sections_of(archive: Archive, made: Migrated) -> Iterator[NewSection]:
         yield NewSection(name, "raw", len(held), [held])
 
 
-def check_copy(copy: Archive, archive: Archive, made: Migrated, written: Written) -> None:
+def check_copy(
+    copy: Archive, archive: Archive, made: Migrated, written: Written, read: ReadBack | None = None
+) -> None:
     """Compare what was read back with what was to be written, and every byte with its digest.
+
+    Args:
+        copy: what was written.
+        archive: what it was made from.
+        made, written: what was to be written, and what the writer says it wrote.
+        read: what was read back already.
 
     Raises:
         CorruptArchive: bytes were altered, in the old archive or on the way to the new one.
@@ -126,7 +138,12 @@ def check_copy(copy: Archive, archive: Archive, made: Migrated, written: Written
     if copy.read(content_section(made.header.schema)) != made.payload:
         raise CorruptArchive("what was written", "its content was read back as something else")
     try:
-        copy.check_all()
+        for name, section in copy.sections.items():
+            digest = None if read is None else read.digest_of(section)
+            if digest is None:
+                copy.check(name)
+            elif digest != section.sha256:
+                raise CorruptArchive("what was written", f"section {name!r:.80} was altered on its way")
     except CorruptArchive:
         archive.check_all()  # says so if the old one was altered
         raise
@@ -146,6 +163,7 @@ class Draft:
     archive: Archive
     written: Written
     staged: staging.Staged
+    read: ReadBack
     before: os.stat_result
     """The file at `path`, when it was opened."""
     resources: ExitStack
@@ -175,16 +193,17 @@ def write_draft(
         CorruptArchive, TooLarge: as `container.write`.
     """
     before = os.stat(path)
+    large = {name for name, section in archive.sections.items() if section.stored_size >= FOLLOWED}
     staged = staging.Staged(target, sweep=sweep)
+    resources.callback(staged.close)
+    read = resources.enter_context(ReadBack(staged, large))
     try:
-        written = container.write(staged, made.header, sections_of(archive, made))
+        written = container.write(staged, made.header, sections_of(archive, made), copied=read.follow)
         staged.flush()
     except BaseException:
         staged.discard()
-        staged.close()
         raise
-    resources.callback(staged.close)
-    return Draft(path, target, made, backup, archive, written, staged, before, resources)
+    return Draft(path, target, made, backup, archive, written, staged, read, before, resources)
 
 
 def finish(drafts: Sequence[Draft]) -> Iterator[tuple[Draft, FxArchiveError | None]]:
@@ -242,7 +261,7 @@ def _synced(drafts: Sequence[Draft], failed: dict[int, FxArchiveError]) -> Itera
 
 def _check(draft: Draft) -> None:
     with store.open_read(draft.staged.temporary) as file:
-        check_copy(container.open_archive(file), draft.archive, draft.made, draft.written)
+        check_copy(container.open_archive(file), draft.archive, draft.made, draft.written, draft.read)
 
 
 def _put_in_place(draft: Draft) -> None:

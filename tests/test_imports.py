@@ -27,7 +27,7 @@ staging
 packing.numbers
 packing.strings
 packing.names packing.rows
-wire store packing trust artefact
+wire store packing trust artefact readback
 source_names demands
 program_audit
 audit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 import zstandard
@@ -70,6 +70,7 @@ def write(
     *,
     limits: Limits = DEFAULT_LIMITS,
     frame_data_bytes: int = FRAME_DATA_BYTES,
+    copied: Callable[[str, int, int], None] = lambda name, offset, size: None,
 ) -> Written:
     """Write an archive; the same header and sections give the same bytes.
 
@@ -81,6 +82,8 @@ def write(
         sections: what it holds, in file order; consumed one by one, so they can be made as they are written.
         limits: the bounds to keep, so that readers with the same limits open the archive.
         frame_data_bytes: data bytes of one skippable frame, at most 2**32 - 2**16.
+        copied: told of bytes of a section that came with its digest, when the stream has them: its name, their
+            offset, how many.
 
     Raises:
         UnsupportedValue: the header's `summary` or `metadata` hold values that are not plain.
@@ -90,7 +93,7 @@ def write(
     """
     if not 0 < frame_data_bytes <= FRAME_DATA_BYTES:
         raise ValueError(f"frame_data_bytes is {frame_data_bytes}, not from 1 to {FRAME_DATA_BYTES}")
-    output = _Output(stream)
+    output = _Output(stream, copied)
     first = encode_header(header, limits)
     output.write(first)
     written: dict[str, Section] = {}
@@ -120,8 +123,9 @@ def write(
 class _Output:
     """A stream that knows how far it is and takes all of what it is given."""
 
-    def __init__(self, stream: Writable) -> None:
+    def __init__(self, stream: Writable, copied: Callable[[str, int, int], None]) -> None:
         self._stream = stream
+        self._copied = copied
         self.position = 0
 
     def write(self, data: bytes | memoryview) -> None:
@@ -137,8 +141,16 @@ class _Output:
 
     def write_hashed(self, data: bytes | memoryview, digest: _Digest) -> None:
         """Write and hash, one after the other: hashing in a thread beside the write gained nothing."""
-        digest.update(data)
         self.write(data)
+        digest.update(data)
+
+    def digest_of(self, section: NewSection) -> _Digest:
+        """What to hash a section with, where its digest is not known."""
+        return hashlib.sha256() if section.sha256 is None else _Known(section.name, section.sha256, self)
+
+    def tell_copied(self, name: str, size: int) -> None:
+        """The last `size` bytes are of a section whose digest is known."""
+        self._copied(name, self.position - size, size)
 
 
 class _Digest(Protocol):
@@ -150,18 +162,17 @@ class _Digest(Protocol):
 class _Known:
     """The digest of bytes that were hashed before, in place of one that is computed."""
 
-    def __init__(self, digest: bytes) -> None:
+    def __init__(self, name: str, digest: bytes, output: _Output) -> None:
+        self._name = name
         self._digest = digest
+        self._output = output
 
     def update(self, data: bytes | memoryview, /) -> None:
-        """Leave the bytes alone."""
+        """Leave the bytes, which were just written, to whoever reads them back."""
+        self._output.tell_copied(self._name, len(data))
 
     def digest(self) -> bytes:
         return self._digest
-
-
-def _digest_of(section: NewSection) -> _Digest:
-    return hashlib.sha256() if section.sha256 is None else _Known(section.sha256)
 
 
 class _Feed:
@@ -201,7 +212,7 @@ class _Feed:
 def _write_raw(output: _Output, section: NewSection, feed: _Feed, frame_data_bytes: int) -> Section:
     if section.stored_size not in (None, section.size):
         raise ValueError(f"section {section.name!r} is raw, so its stored size is its size")
-    digest = _digest_of(section)
+    digest = output.digest_of(section)
     extents: list[tuple[int, int]] = []
     remaining = section.size
     while remaining or not extents:
@@ -232,7 +243,7 @@ def _write_zstd(output: _Output, section: NewSection, feed: _Feed) -> Section:
 def _write_stored_zstd(
     output: _Output, section: NewSection, feed: _Feed, stored_size: int, limits: Limits
 ) -> Section:
-    digest = _digest_of(section)
+    digest = output.digest_of(section)
     offset = output.position
     prefix = b"".join(feed.take(min(ZSTD_HEADER_MAX, stored_size)))
     check_zstd_header(prefix, section.name, section.size, limits.window_bytes)
