@@ -35,7 +35,7 @@ LAZY_HIGHER_ORDER = {
 """Higher-order operators that some release of torch registers only when this module of it is imported."""
 
 
-def resolve_targets(dec: Decoder, writer: str) -> None:
+def resolve_targets(dec: Decoder, writer: str = "") -> None:
     """Resolve every row of `targets`, calls rewritten for the running torch where that is needed.
 
     Args:
