@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 MOST_TEXT = 16_384
 """Characters of one guard."""
@@ -25,6 +25,7 @@ INPUTS = "L"
 """Name of the dict of inputs in the guards of an ExportedProgram."""
 
 _TEXT = re.compile(r"(?:'[^'\"\\\n{}]*'|[A-Za-z0-9_ .,()\[\]+\-*/%<>=!&|^~])*")
+_ITEM = re.compile(rf"(?<![\w.]){INPUTS}\['[^'\"\\\n{{}}]*'\]\[\d{{1,9}}\]", re.ASCII)
 _PATH = re.compile(r"([A-Za-z_]\w*)((?:\.(?!__)[A-Za-z_]\w*|\[(?:-?\d{1,9}|'[^'\"\\\n{}]*')\])*)", re.ASCII)
 
 _READERS = frozenset({"size", "stride", "storage_offset", "item"})
@@ -70,6 +71,19 @@ def split_path(text: str) -> tuple[str, str] | None:
     """
     found = _PATH.fullmatch(text) if len(text) <= MOST_TEXT and text.isprintable() else None
     return None if found is None else (found[1], found[2])
+
+
+def with_items_renamed(text: str, names: Mapping[str, str]) -> str:
+    """Return a guard, or a path to an input, with other names for items of inputs.
+
+    Args:
+        text: what names items as ``L['args'][0]``.
+        names: such an item -> what stands in its place; others stay.
+
+    >>> with_items_renamed("L['args'][1].size()[0] > 3", {"L['args'][1]": "L['args_1']"})
+    "L['args_1'].size()[0] > 3"
+    """
+    return _ITEM.sub(lambda found: names.get(found[0], found[0]), text)
 
 
 def parse(text: str, roots: Collection[str]) -> ast.expr | None:

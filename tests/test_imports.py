@@ -102,6 +102,7 @@ codec.graphs
 codec.graph_modules
 codec.module_rules codec.lazy_modules
 codec.modules codec.records codec.contexts
+codec.restated
 codec.programs
 codec.families
 codec

@@ -53,6 +53,7 @@ class Decoder:
         """What a family keeps for itself while it decodes."""
         self._decode = decode
         self._queue: deque[Callable[[], None]] = deque()
+        self._last: deque[Callable[[], None]] = deque()
 
     def value(self, value: Value) -> Any:
         """Return the object that the plain value stands for."""
@@ -84,10 +85,14 @@ class Decoder:
         """Do ``work`` after what is at hand: fill an object that others already refer to."""
         self._queue.append(work)
 
+    def last(self, work: Callable[[], None]) -> None:
+        """Do ``work`` when everything else is there, metadata included."""
+        self._last.append(work)
+
     def run(self) -> None:
         """Do everything that was put off."""
-        while self._queue:
-            self._queue.popleft()()
+        while self._queue or self._last:
+            (self._queue or self._last).popleft()()
 
     def forget(self) -> None:
         """Let go of everything, so that nothing of it waits for the garbage collector."""
@@ -95,3 +100,4 @@ class Decoder:
         self.nodes.clear()
         self.state.clear()
         self._queue.clear()
+        self._last.clear()

@@ -37,13 +37,18 @@ def is_guard_module(module: torch.nn.Module) -> bool:
 # encoding
 
 
+def input_paths(names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """Return the key path of each leaf of the inputs of a function whose arguments are called ``names``."""
+    given = dict(zip(names, args, strict=False))
+    given.update([(name, kwargs[name]) for name in names[len(args) :] if name in kwargs])
+    return [path for path, _ in pytree.tree_leaves_with_path(given)]
+
+
 def note_inputs(enc: Encoder, guards: torch.nn.Module, names: list[str], in_spec: Any) -> None:
     """Remember how the inputs of the module that ``guards`` belongs to are called."""
     try:
         args, kwargs = pytree.tree_unflatten([object() for _ in range(in_spec.num_leaves)], in_spec)
-        given = dict(zip(names, args, strict=False))
-        given.update([(name, kwargs[name]) for name in names[len(args) :] if name in kwargs])
-        found: list[Any] = [path for path, _ in pytree.tree_leaves_with_path(given)]
+        found = input_paths(names, args, kwargs)
         paths = [f"{path[0].key}{pytree.keystr(path[1:])}" for path in found]
     except Exception:  # a container that the user registered may refuse what is no tensor
         return

@@ -78,6 +78,17 @@ def _convert() -> Callable[..., Any] | None:
     return getattr(_unlift, "_convert_guards_code_to_fn", None)
 
 
+@cache
+def knows_numbered_inputs() -> bool:
+    """Whether `ExportedProgram.module` takes guards over ``L['flat_args']``; with guards, but for 2.9, it does.
+
+    Where this says no though it does, programs get guards that every release takes.
+    """
+    from torch.export import _unlift
+
+    return guards_class() is None or hasattr(_unlift, "_force_ep_signature_match")
+
+
 def make_guards(guards: list[str], paths: list[tuple[str, str]]) -> Any:
     """Return torch's own module that checks ``guards``, texts that `fxarchive.guards` let through.
 

@@ -20,6 +20,8 @@ _PLAIN_SOURCE = re.compile(rf"(?!__)[A-Za-z_]\w*(?:{_READER}|{_ATTRIBUTE}|{_ITEM
 _READ = re.compile(r"\.(?:(size|stride)\(\)\[(\d+)\]|storage_offset\(\))")
 _LAST_STEP = re.compile(rf"(.*?)({_READER}(?:\[\d+\])?|{_ATTRIBUTE}|{_ITEM}|)", re.ASCII)
 """A path of attributes and items to an input; nothing is called but what reads a tensor's metadata."""
+_WRITTEN = "_fxarchive_text"
+"""Attribute of a source that the running torch must call otherwise: the text that an archive keeps."""
 
 
 def is_plain_source(text: str) -> bool:
@@ -28,7 +30,10 @@ def is_plain_source(text: str) -> bool:
 
 
 def source_text(source: Any) -> str:
-    """Return the text of a dynamo source, or of the label that an earlier load put in its place."""
+    """Return the text of a dynamo source, or of what an earlier load put in its place."""
+    written: str | None = getattr(source, _WRITTEN, None)
+    if written is not None:
+        return written
     name = _name_of(source)
     if name[:1] in ("'", '"') and len(name) <= 8 * SOURCE_LENGTH:
         try:
@@ -59,6 +64,15 @@ def source_of_text(text: str) -> Any:
         return ConstantSource(repr(text))
     found = _of_kind(text)
     return ConstantSource(text) if found is None or _name_of(found) != text else found
+
+
+def restated_source(source: Any, text: str) -> Any:
+    """Return a source named by ``text`` that is written as ``source`` is; ``source`` if it is called so."""
+    if text == source_text(source):
+        return source
+    found = source_of_text(text)
+    object.__setattr__(found, _WRITTEN, source_text(source))  # sources are frozen dataclasses
+    return found
 
 
 def _of_kind(text: str) -> Any:
