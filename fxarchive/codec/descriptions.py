@@ -87,6 +87,11 @@ class Description:
         return not (self.sparse or self.flags & UNUSUAL)
 
     @property
+    def is_taken(self) -> bool:
+        """Whether torch is known to take its symbolic numbers, of which the storage's is given."""
+        return self.look is not None and self.look.taken and type(self.offset) is int
+
+    @property
     def owns_what_it_needs(self) -> bool:
         """Whether `torch.empty_strided` makes its meta tensor, if it shares none."""
         return not self.offset and self.nbytes is None

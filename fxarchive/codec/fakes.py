@@ -6,6 +6,7 @@ bulk: what a description makes is settled once, and what shares a storage asks i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from operator import lt
 from typing import Any
@@ -205,18 +206,24 @@ class FakeReader:
     def _first_symbolic(self, at: int, d: Description) -> Any:
         """Build the first FakeTensor of a description of symbolic numbers, and settle how the others are made."""
         mode = self._mode(d)
-        first = descriptions.build(d, mode)
-        on_leaf = d.requires_grad and d.is_leaf
-        bare = None
-        if not (d.sparse or d.flags & descriptions.UNUSUAL):
-            bare = symbols.copier(first, mode, d.size, d.stride, d.offset, on_leaf)
-        if bare is None:
-            self.makers[at] = lambda: descriptions.build(d, mode)
-        elif on_leaf or not d.requires_grad:
-            self.makers[at] = bare
+        first = None
+        if d.sparse or d.flags & descriptions.UNUSUAL:
+            bare = None
         else:
-            self.makers[at] = lambda: add_history(bare(), mode)
-        return first
+            nbytes = d.nbytes if d.is_taken else None
+            if nbytes is None:
+                first = descriptions.build(d, mode)
+                nbytes = first.untyped_storage().nbytes()
+            bare = symbols.copier(self._wrap(d, mode), d.dtype, d.size, d.stride, d.offset, nbytes)
+        make: Callable[[], Any]
+        if bare is None:
+            make = functools.partial(descriptions.build, d, mode)
+        elif d.is_leaf or not d.requires_grad:
+            make = bare
+        else:
+            make = lambda: add_history(bare(), mode)  # noqa: E731
+        self.makers[at] = make
+        return make() if first is None else first
 
     def _special(self, row: int) -> Any:
         """Build one that shares a storage, is a view, or carries more."""

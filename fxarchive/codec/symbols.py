@@ -89,12 +89,12 @@ def restoring(dec: Decoder) -> AbstractContextManager[None]:
 
 
 def copier(
-    first: Any, mode: Any, size: list[Any], stride: list[Any], offset: Any, requires_grad: bool
+    wrap: Any, dtype: torch.dtype, size: list[Any], stride: list[Any], offset: Any, nbytes: Any
 ) -> Callable[[], Any] | None:
-    """Return a function that makes FakeTensors like ``first``; see `fxarchive.codec.fast.symbolic_fakes`."""
+    """Return a function that makes FakeTensors of symbolic numbers; see `fxarchive.codec.fast.symbolic_fakes`."""
     from fxarchive.codec.fast import symbolic_fakes
 
-    return symbolic_fakes.copier(first, mode, size, stride, offset, requires_grad)
+    return symbolic_fakes.copier(wrap, dtype, size, stride, offset, nbytes)
 
 
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = dict.fromkeys(

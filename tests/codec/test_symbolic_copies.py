@@ -24,6 +24,7 @@ import fxarchive
 from fxarchive import codec, wire
 from fxarchive.codec.fast import symbolic_fakes as fast
 from fxarchive.codec.fast.fakes import facts
+from fxarchive.codec.symbolic.fakes import Look
 
 from ..compare import assert_same
 from .through import Sections, through_the_codec
@@ -210,8 +211,14 @@ def test_threads_load_and_drop_at_once() -> None:
     assert problems == []
 
 
-def test_nothing_is_asked_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a thousand FakeTensors of one description only the first costs questions."""
+@pytest.fixture
+def unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if hints settled nothing, which is so of unbacked symbols."""
+    monkeypatch.setattr(Look, "settle", lambda self, dec, numbers: None)
+
+
+def questions(document: Any, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many numbers torch takes as symbols, to ask about them, while the document is decoded."""
     asked: list[int] = []
     original = SymNode.wrap_int
 
@@ -219,38 +226,63 @@ def test_nothing_is_asked_of_the_environment(monkeypatch: pytest.MonkeyPatch) ->
         asked.append(number)
         return original(self, number)
 
-    counts: list[int] = []
-    for number in (2, 100):
-        document = many(own, number)
-        with monkeypatch.context() as patch:
-            patch.setattr(SymNode, "wrap_int", spy)
-            asked.clear()
-            decode(document)
-            counts.append(len(asked))
-    assert counts[0] == counts[1] > 0
+    with monkeypatch.context() as patch:
+        patch.setattr(SymNode, "wrap_int", spy)
+        decode(document)
+    return len(asked)
 
 
-def test_torch_looks_at_a_size_and_a_stride_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def parts(x: Any) -> list[Any]:
-        whole = x * 2
-        return [whole, *[whole[:, at : at + 2] for at in (0, 2, 4, 6)], (x * 3)[:, 2:4]]
+def test_nothing_is_asked_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode(many(own, 2))  # what is asked once a process is not counted
+    assert questions(many(own, 2), monkeypatch) == 0
 
-    made = fakes_of(parts)
+
+def test_only_the_first_of_a_description_costs_questions(
+    unsettled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, many_more = (questions(many(own, number), monkeypatch) for number in (2, 100))
+    assert few == many_more > 0
+
+
+def parts(x: Any) -> list[Any]:
+    whole = x * 2
+    return [whole, *[whole[:, at : at + 2] for at in (0, 2, 4, 6)], (x * 3)[:, 2:4]]
+
+
+def looks(made: list[Any], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The symbolic sizes and strides that torch looks at while ``made`` are decoded."""
     document = codec.encode(made).document
     decode(document)  # what is asked once a process is not counted
-    looks: list[Any] = []
+    found: list[Any] = []
     look = torch.empty_strided
 
     def counted(size: Any, stride: Any, **options: Any) -> torch.Tensor:
         if any(type(number) is torch.SymInt for number in size):
-            looks.append((str(size), str(stride)))
+            found.append((str(size), str(stride)))
         return look(size, stride, **options)
 
-    monkeypatch.setattr(torch, "empty_strided", counted)
-    back = decode(document)
-    assert len(looks) == len(set(looks)) == 2  # those of the whole, and of all parts of it
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "empty_strided", counted)
+        back = decode(document)
     assert list(map(_facts, back)) == list(map(_facts, made))
     assert len({fake.untyped_storage()._cdata for fake in back}) == 2
+    return found
+
+
+def test_torch_looks_at_a_size_and_a_stride_once(unsettled: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = looks(fakes_of(parts), monkeypatch)
+    assert len(found) == len(set(found)) == 2  # those of the whole, and of all parts of it
+
+
+def test_torch_looks_at_nothing_that_hints_settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert looks(fakes_of(parts), monkeypatch) == []
+
+
+def test_a_size_that_its_hints_make_negative_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    document: Any = codec.encode(fakes_of(lambda x: [x.new_empty(x.shape[0] - 3, 2)])).document
+    expressions = document["symbolic"]["expressions"]
+    expressions[expressions.index(["Integer", -3])] = ["Integer", -30]
+    assert questions(document, monkeypatch) > 0
 
 
 def test_without_the_shortcut_the_official_way_gives_the_same(official: Callable[[], None]) -> None:

@@ -1,8 +1,8 @@
 """Copies of a FakeTensor of symbolic size, without asking its ShapeEnv anything.
 
 `torch.empty_strided` of symbolic numbers computes with them (are they negative, how many bytes is that), which
-takes half a millisecond. For a copy the answers are known: the first FakeTensor of its description is from
-torch's own constructor, and what is left is to set the same numbers on a new tensor over a new storage.
+takes half a millisecond. Where the answers are known, from the hints of the symbols or from a first FakeTensor of
+torch's own constructor, what is left is to set the numbers on a new tensor over a new storage.
 `Tensor._make_wrapper_subclass` does just that, down to the symbolic size of the storage. `copier` makes a
 FakeTensor of what it gives. Once a process copies are compared with the constructor, as in `fast.fakes`.
 """
@@ -32,33 +32,30 @@ class _Holder(torch.Tensor):
 
 
 def copier(
-    first: Any, mode: Any, size: list[Any], stride: list[Any], offset: Any, requires_grad: bool
+    wrap: fakes.Wrap | None, dtype: torch.dtype, size: list[Any], stride: list[Any], offset: Any, nbytes: Any
 ) -> Callable[[], Any] | None:
-    """Return a function that makes FakeTensors like ``first``, each over a storage of its own.
+    """Return a function that makes FakeTensors of symbolic numbers, each over a storage of its own.
 
     Args:
-        first: one of the official constructor, strided, with integers or symbols as numbers.
-        mode: its FakeTensorMode.
-        size, stride, offset: its size, stride and storage offset, in elements.
-        requires_grad: whether the copies, which are leaves, require a gradient.
+        wrap: as `fakes.wrapper` gives it for their mode and device.
+        dtype: their dtype.
+        size, stride, offset: integers or symbols, in elements, that torch is known to take.
+        nbytes: bytes of each storage, an integer or a symbol.
 
     Returns:
         The function, or None if the shortcut is not exact in the running torch.
     """
-    if not is_exact():
-        return None
-    return _copier(first, fakes.wrapper(first, mode, requires_grad, {}), size, stride, offset)
+    return _copier(wrap, dtype, size, stride, offset, nbytes) if is_exact() else None
 
 
 def _copier(
-    first: Any, wrap: Callable[[torch.Tensor], Any] | None, size: list[Any], stride: list[Any], offset: Any
+    wrap: fakes.Wrap | None, dtype: torch.dtype, size: list[Any], stride: list[Any], offset: Any, nbytes: Any
 ) -> Callable[[], Any] | None:
     if wrap is None:
         return None
     hold: Any = torch.Tensor._make_wrapper_subclass
     below_python: Any = torch._C._ExcludeDispatchKeyGuard
     python = torch._C.DispatchKeySet(torch._C.DispatchKey.Python)
-    dtype, nbytes = first.dtype, first.untyped_storage().nbytes()
     shape, steps = tuple(size), tuple(stride)
 
     def copy() -> Any:
@@ -90,18 +87,17 @@ def is_exact() -> bool:
 def _is_copied(
     mode: Any, dtype: torch.dtype, size: list[Any], stride: list[Any], name: str, requires_grad: bool
 ) -> bool:
-    first, second = (
-        FakeTensor(
-            mode, torch.empty_strided(size, stride, dtype=dtype, device=META), torch.device(name)
-        ).requires_grad_(requires_grad)
-        for _ in range(2)
-    )
-    make = _copier(first, fakes.wrapper(first, mode, requires_grad, {}), size, stride, 0)
+    device = torch.device(name)
+    expected = FakeTensor(mode, torch.empty_strided(size, stride, dtype=dtype, device=META), device)
+    expected.requires_grad_(requires_grad)
+    prototype = FakeTensor(mode, torch.empty(0, device=META), device)
+    wrap = fakes.wrapper(prototype, mode, requires_grad, {})
+    make = _copier(wrap, dtype, size, stride, 0, expected.untyped_storage().nbytes())
     if make is None:
         return False
     copy, other = make(), make()
-    storages = {fake.untyped_storage()._cdata for fake in (first, second, copy, other)}
-    return len(storages) == 4 and _facts(copy) == _facts(second) and _facts(other) == _facts(second)
+    storages = {fake.untyped_storage()._cdata for fake in (expected, copy, other)}
+    return len(storages) == 3 and _facts(copy) == _facts(expected) and _facts(other) == _facts(expected)
 
 
 def _number(env: Any, name: str, hint: int) -> Any:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import marshal
 from typing import Any, NamedTuple
 
+import sympy
 import torch
 
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder
+from fxarchive.codec.fast.shape_env_names import hints
 from fxarchive.codec.geometry import check_integer
 from fxarchive.codec.storages import META, view
 from fxarchive.document import Value
@@ -21,12 +23,33 @@ from fxarchive.errors import InvalidDocument
 
 
 class Look:
-    """Whether torch has looked at a size and a stride, which several descriptions may have."""
+    """Whether it is known that torch takes a size and a stride, which several descriptions may have."""
 
     __slots__ = ("taken",)
 
     def __init__(self) -> None:
         self.taken = False
+
+    def settle(self, dec: Decoder, numbers: list[Any]) -> None:
+        """Take ``numbers`` as torch does if the hints of their symbols make each an integer of at least 0.
+
+        torch asks its environment a dozen questions about each size to learn the same.
+        """
+        known: dict[int, bool] = dec.state.setdefault("symbolic counts", {})
+        for number in numbers:
+            if type(number) is int:  # checked when it was read
+                continue
+            found = known.get(id(number))
+            if found is None:
+                found = known[id(number)] = _is_count(number.node)
+            if not found:
+                return
+        self.taken = True
+
+
+def _is_count(node: Any) -> bool:
+    value = sympy.sympify(node._expr.xreplace(hints(node.shape_env)))
+    return isinstance(value, sympy.Integer) and value >= 0
 
 
 class Numbers(NamedTuple):
@@ -85,13 +108,20 @@ def decode_numbers(dec: Decoder, entry: list[Any], others: dict[str, Any], where
             where, "its symbolic numbers do not describe a strided tensor of one environment"
         )
     looks: dict[bytes, Look] = dec.state.setdefault("looks at symbolic sizes", {})
+    sizes = [_number(dec, number, "size", where) for number in size]
+    strides = [_number(dec, number, "stride", where) for number in stride]
+    key = marshal.dumps([size, stride], 2)
+    look = looks.get(key)
+    if look is None:
+        look = looks[key] = Look()
+        look.settle(dec, [*sizes, *strides])
     return Numbers(
-        [_number(dec, number, "size", where) for number in size],
-        [_number(dec, number, "stride", where) for number in stride],
+        sizes,
+        strides,
         _number(dec, offset, "offset", where),
         None if nbytes is None else _number(dec, nbytes, "nbytes", where),
         environments.pop(),
-        looks.setdefault(marshal.dumps([size, stride], 2), Look()),
+        look,
     )
 
 
@@ -120,7 +150,7 @@ def meta_tensor(
         size, stride, offset: in elements.
         nbytes: bytes of its storage; None if it is given, or is to have what torch computes.
         storage: the meta storage that it shares, or None for one of its own.
-        look: whether torch has taken this size and stride before.
+        look: whether torch is known to take this size and stride.
     """
     if type(offset) is not int:
         return view(_storage_of(nbytes) if storage is None else storage, dtype, size, stride, offset)
@@ -142,7 +172,7 @@ def _storage_of(nbytes: Any) -> Any:
 def view_of_known(
     storage: Any, dtype: torch.dtype, size: list[Any], stride: list[Any], offset: Any
 ) -> torch.Tensor:
-    """Return a meta tensor over ``storage`` with numbers that torch has taken before.
+    """Return a meta tensor over ``storage`` with numbers that torch is known to take.
 
     `Tensor.set_` computes with each number; `Tensor.as_strided` of a meta tensor takes them as they are.
     """
