@@ -158,6 +158,8 @@ def decode_metadata(dec: Decoder, record: dict[str, Any], nodes: list[Any]) -> N
         raise InvalidDocument(
             "a graph", "its metadata columns have not one value for each node that has the key"
         )
+    if not columns:
+        return
     values = list(map(iter, columns))
     layouts = [([keys[at] for at in layout], [values[at] for at in layout]) for layout in record["layouts"]]
     for node, layout in zip(nodes, record["layout"], strict=True):

@@ -95,14 +95,7 @@ def _fill_records(graph: Any, nodes: list[Node]) -> None:
     namespace = graph._graph_namespace
     namespace._obj_to_name.update(zip(nodes, names, strict=True))
     namespace._used_names.update(names)
-    last_number = namespace._base_count
-    for name in names:
-        # as `torch.fx.graph._name_regex` takes a name apart
-        base, underscore, number = name.rpartition("_") if name[-1:].isdecimal() else ("", "", "")
-        if underscore and number.isdecimal():
-            last_number[base] = int(number)
-        elif name not in last_number:
-            last_number[name] = 0
+    namespace._base_count.update(_last_numbers(names))
     graph._len += len(nodes)
     alike: dict[Any, tuple[Any, list[Node]]] = {}
     for node in nodes:
@@ -116,6 +109,20 @@ def _fill_records(graph: Any, nodes: list[Node]) -> None:
     table = graph._find_nodes_lookup_table.table
     for key, nodes_of_key in alike.values():
         table[key].update(dict.fromkeys(nodes_of_key))
+
+
+def _last_numbers(names: list[str]) -> dict[str, int]:
+    """Return base of a name -> its last number, or 0 if no name has one, as torch counts them for new names."""
+    last: dict[str, int] = {}
+    bare: list[str] = []
+    for name in reversed(names):
+        # as `torch.fx.graph._name_regex` takes a name apart
+        base, _, number = name.rpartition("_")
+        if not (base and number.isdecimal()):
+            bare.append(name)
+        elif base not in last:
+            last[base] = int(number)
+    return {**dict.fromkeys(bare, 0), **last}
 
 
 def _trial(way: Way) -> Graph:

@@ -10,12 +10,10 @@ from __future__ import annotations
 import marshal
 from typing import Any, NamedTuple
 
-import sympy
 import torch
 
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder
-from fxarchive.codec.fast.shape_env_names import hints
 from fxarchive.codec.geometry import check_integer
 from fxarchive.codec.storages import META, view
 from fxarchive.document import Value
@@ -48,6 +46,11 @@ class Look:
 
 
 def _is_count(node: Any) -> bool:
+    # here, since graphs of static shapes need neither
+    import sympy
+
+    from fxarchive.codec.fast.shape_env_names import hints
+
     value = sympy.sympify(node._expr.xreplace(hints(node.shape_env)))
     return isinstance(value, sympy.Integer) and value >= 0
 
