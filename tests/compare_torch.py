@@ -227,7 +227,7 @@ def _symbolic(c: Comparison, path: str, left: Any, right: Any) -> None:
         return
     c.equal(f"{path}.node type", type(mine), type(other))
     c.equal(f"{path}.node.expr", str(mine.expr), str(other.expr))
-    c.equal(f"{path}.node._expr", sympy.srepr(mine._expr), sympy.srepr(other._expr))
+    c.equal(f"{path}.node._expr", structure_of(mine._expr), structure_of(other._expr))
     c.equal(f"{path}.node.pytype", mine.pytype, other.pytype)
     c.push(f"{path}.node.hint", mine._hint, other._hint)
     c.push(f"{path}.node.constant", mine.constant, other.constant)
@@ -248,7 +248,17 @@ def _texts(facts: Any) -> list[str]:
 
 
 def _expression(c: Comparison, path: str, left: Any, right: Any) -> None:
-    c.equal(path, sympy.srepr(left), sympy.srepr(right))
+    c.equal(path, structure_of(left), structure_of(right))
+
+
+def structure_of(expression: Any) -> str:
+    """Return the tree of an expression as text, what is assumed of symbols sorted.
+
+    Whoever made a symbol first in the process decided in which order sympy lists what it assumes of it.
+    """
+    return re.sub(
+        r"(?:, \w+=(?:True|False))+", lambda m: ", ".join(sorted(m[0].split(", "))), sympy.srepr(expression)
+    )
 
 
 # --- graphs ---

@@ -285,6 +285,14 @@ def tensors() -> dict[str, tuple[Any, Any]]:
     }
 
 
+def test_the_order_of_what_is_assumed_of_a_symbol_is_no_difference() -> None:
+    make: Any = sympy.Symbol.__xnew__  # past the cache, in which the first one stands for both
+    left = make(sympy.Symbol, "first", integer=True, positive=True)
+    right = make(sympy.Symbol, "first", positive=True, integer=True)
+    assert sympy.srepr(left) != sympy.srepr(right)
+    assert differences(left + 1, right + 1) == []
+
+
 def test_inference_mode_differs() -> None:
     with torch.inference_mode():
         made = torch.zeros(2)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import sympy
 import torch
 from torch import fx
 from torch._dynamo.source import ConstantSource, LocalSource
@@ -16,6 +15,8 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, GuardOnDataDepende
 
 from fxarchive.codec.running_torch import RunningTorch
 from fxarchive.releases import number_of
+
+from ..compare_torch import structure_of
 
 IN_ORDER = pytest.mark.skipif(
     RunningTorch.release == "2.7", reason="torch 2.7 numbers symbols in the order in which they are made"
@@ -153,7 +154,7 @@ def observe(case: Case) -> dict[str, Any]:
             type(number).__name__,
             str(node._expr),
             str(node.expr),
-            sympy.srepr(node.expr),
+            structure_of(node.expr),
             node.hint,
         )
         seen[f"{name} range"] = _tried(_range, node)
