@@ -51,8 +51,8 @@ def _is_count(node: Any) -> bool:
 
     from fxarchive.codec.fast.shape_env_names import hints
 
-    value = sympy.sympify(node._expr.xreplace(hints(node.shape_env)))
-    return isinstance(value, sympy.Integer) and value >= 0
+    value = node._expr.xreplace(hints(node.shape_env))
+    return isinstance(value, (int, sympy.Integer)) and bool(value >= 0)
 
 
 class Numbers(NamedTuple):
