@@ -61,14 +61,14 @@ class FakeReader:
         self.wraps: dict[tuple[int, torch.device, bool], fast.Wrap | None] = {}
         self.described: dict[int, Description] = {}
         self.mode = symbols.fake_mode(dec)
-        self.sharing = {} if symbols.has_symbols(dec) else self._plain_sharing()
+        self.sharing = self._plain_sharing() if symbols.have_one_mode(dec) else {}
         """Row -> owner of its storage, of those that only share one."""
         self.aliases: dict[int, tuple[int, Callable[[Any], Any]]] = {}
         """Row of a description -> bytes that it needs, how to build one over a storage."""
         self.wrappers: dict[tuple[int, int], fast.Wrap] = {}
         """Row of a description of symbolic numbers, id of a mode -> how a meta tensor becomes such a FakeTensor."""
-        self.storages: dict[int, tuple[int, Any]] = {}
-        """Row of an owner -> bytes of its storage, and that."""
+        self.storages: dict[int, tuple[Any, Any]] = {}
+        """Row of an owner -> bytes of its storage, a number or a symbol, and that."""
 
     def _plain_sharing(self) -> dict[int, int]:
         sharing, base = self.extras["storage"], self.extras["base"]
@@ -189,16 +189,22 @@ class FakeReader:
         if alias is None:
             alias = self.aliases[at] = self._aliaser(self.describe(at))
         nbytes, storage = held
-        return alias[1](storage) if alias[0] <= nbytes else self._special(row)
+        # a symbolic size settles nothing, and comparing it would add a guard
+        fits = alias[0] <= nbytes if type(nbytes) is int else alias[0] <= MAX_EXTENT
+        return alias[1](storage) if fits else self._special(row)
 
     def _aliaser(self, description: Description) -> tuple[int, Callable[[Any], Any]]:
         """Settle how FakeTensors of a description over the storage of another are made."""
         d, mode = description, self.mode
-        wrap = self._wrap(d, mode) if d.is_plain else None
+        usual = d.is_plain or (d.is_taken and not d.flags & descriptions.UNUSUAL)
+        wrap = self._wrap(d, mode) if usual else None
         if wrap is None or not d.is_leaf:
             return MAX_EXTENT + 1, lambda storage: None  # not this way
         empty: Any = torch.empty
         dtype, size, stride, offset = d.dtype, tuple(d.size), tuple(d.stride), d.offset
+        if d.environment is not None:
+            view = symbolic_fakes.view_of_known
+            return 0, lambda storage: wrap(view(storage, dtype, d.size, d.stride, offset))
         return d.needed, lambda storage: wrap(
             empty(0, dtype=dtype, device=META).set_(storage, offset, size, stride)
         )

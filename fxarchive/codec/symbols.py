@@ -56,6 +56,12 @@ def has_symbols(dec: Decoder) -> bool:
     return "symbolic" in dec.document
 
 
+def have_one_mode(dec: Decoder) -> bool:
+    """Whether every FakeTensor of the document joins one mode: each environment of symbols has one of its own."""
+    symbolic: Any = dec.document.get("symbolic")
+    return symbolic is None or len(symbolic["environments"]) == 1
+
+
 def fake_mode(dec: Decoder, environment: int | None = None) -> Any:
     """Return the FakeTensorMode that FakeTensors join; see `fxarchive.codec.symbolic.restore.fake_mode`."""
     if has_symbols(dec):
