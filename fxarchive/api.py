@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
-from fxarchive import container, packing, store, wire
+from fxarchive import container, store
 from fxarchive._version import __version__
 from fxarchive.audit import audit
 from fxarchive.collection import collection_paused
@@ -21,6 +21,7 @@ from fxarchive.container import Archive, Header, NewSection, Writer
 from fxarchive.document import DOCUMENT, FEATURES, MIN_READER, SCHEMA
 from fxarchive.errors import ForbiddenName, InvalidDocument, OldSchemaWarning, Problem, UnsupportedValue
 from fxarchive.limits import DEFAULT_LIMITS, Limits
+from fxarchive.payload import payload_of
 from fxarchive.reading import read_current
 from fxarchive.sections import Sections
 from fxarchive.summary import summarise
@@ -142,7 +143,7 @@ def write_encoded(
     from fxarchive.codec.storages import chunks
 
     _check_readable(encoded)
-    payload = wire.dumps(packing.pack(encoded.document))
+    payload = payload_of(encoded.document)
     summary = summarise(encoded.document)
     if encoded.dropped:
         summary["dropped"] = [f"{path}: {why}" for path, why in encoded.dropped]

@@ -25,6 +25,12 @@ class Limits:
         sections: number of sections in one archive.
         pieces: frames that one raw section may span.
         name_bytes: length of a section's name, in bytes.
+        payload_free: size of a document's payload, in bytes, however few it is stored in.
+        payload_ratio: bytes that it may have beyond that for each stored byte.
+        opcode_bytes: bytes of the payload outside of its long strings and columns.
+        values: values that the document unfolds to.
+        characters: characters that the document unfolds to.
+        ratio: how many more of these three there may be for each stored byte.
         payload_bytes: size of a section that `Archive.read` brings into memory, in bytes.
         window_bytes: memory that a Zstandard frame may ask of its decoder, in bytes.
 
@@ -41,6 +47,12 @@ class Limits:
     pieces: int = 1_024
     name_bytes: int = 255
     payload_bytes: int = 4 * GIB
+    payload_free: int = 64 * MIB
+    payload_ratio: int = 256
+    opcode_bytes: int = 8 * MIB
+    values: int = 32 * MIB
+    characters: int = 64 * MIB
+    ratio: int = 64
     window_bytes: int = 128 * MIB
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fxarchive import chain, packing, wire
+from fxarchive import chain, payload
 from fxarchive.container import Archive
 from fxarchive.document import SCHEMA, Document, content_section
 from fxarchive.errors import InvalidDocument
@@ -52,17 +52,21 @@ def read_content(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Content:
     Args and errors as for `read_document`.
     """
     header = archive.header
-    stored = archive.read(content_section(header.schema))
+    section = archive.section(content_section(header.schema))
+    if header.schema != chain.STREAM_SCHEMA:
+        payload.check_size(section.size, section.stored_size, limits)
+    stored = archive.read(section.name)
     features = frozenset(header.features)
     if header.schema == chain.STREAM_SCHEMA:
         return Content(header.schema, stored, features, torch=header.writer.torch)
-    document = wire.loads(stored, limits)
-    stated = document.get("schema")
+    packed = payload.loads(stored, section.stored_size, limits)
+    stated = packed.get("schema")
     if stated != header.schema:
         raise InvalidDocument(
             "the document", f"it is of schema {stated!r} and its header says {header.schema}"
         )
-    return Content(header.schema, packing.unpack(document), features, torch=header.writer.torch)
+    document = payload.unpack(packed, section.size, section.stored_size, limits)
+    return Content(header.schema, document, features, torch=header.writer.torch)
 
 
 def check_sections(archive: Archive, content: Content) -> None:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fxarchive import chain, container, packing, staging, store, wire
+from fxarchive import chain, container, staging, store
 from fxarchive._version import __version__
 from fxarchive.audit import audit, audit_sections
 from fxarchive.chain import Move
@@ -23,6 +23,7 @@ from fxarchive.document import MIN_READER, SCHEMA, content_section
 from fxarchive.errors import CorruptArchive, FxArchiveError, StoreError
 from fxarchive.limits import Limits
 from fxarchive.migrations.content import Content
+from fxarchive.payload import payload_of
 from fxarchive.readback import ReadBack
 from fxarchive.reading import check_sections, read_content
 from fxarchive.summary import summarise
@@ -64,7 +65,7 @@ def migrated(archive: Archive, target: int, *, path: str, allow_loss: bool, limi
     content = chain.migrate(before, moves, path=path, allow_loss=allow_loss)
     check_sections(archive, content)
     stream = target == chain.STREAM_SCHEMA
-    payload: bytes = content.document if stream else wire.dumps(packing.pack(content.document), limits)
+    payload: bytes = content.document if stream else payload_of(content.document, limits)
     return Migrated(moves, content, payload, _header(archive, content, target))
 
 

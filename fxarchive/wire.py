@@ -169,12 +169,13 @@ def _explain(document: Any) -> NoReturn:
 # reading
 
 
-def loads(payload: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
+def loads(payload: bytes, limits: Limits = DEFAULT_LIMITS, most: int | None = None) -> dict[str, Any]:
     """Return the document of ``payload``. Nothing in the payload can name, import or call anything.
 
     Args:
         payload: what `dumps` returned, or bytes from anywhere.
-        limits: `Limits.payload_bytes` bounds the size; the objects take at most about 100 times as much.
+        limits: `Limits.payload_bytes` bounds the size.
+        most: bounds what `check_opcodes` counts; the objects take at most about 100 times as much.
 
     Raises:
         CorruptArchive: it is not a data-only pickle of a dict, whole and without surplus.
@@ -186,7 +187,7 @@ def loads(payload: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
     if len(payload) > limits.payload_bytes:
         raise TooLarge("The size of the document in bytes", len(payload), limits.payload_bytes)
     payload = bytes(payload)
-    check_opcodes(payload)
+    check_opcodes(payload, most)
     document = _unpickle(payload)
     if type(document) is not dict:
         raise _corrupt("the document is not a dict")
@@ -197,18 +198,27 @@ def loads(payload: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
     return document
 
 
-def check_opcodes(payload: bytes) -> None:
+def check_opcodes(payload: bytes, most: int | None = None) -> int:
     """Check that ``payload`` is PROTO 5, then opcodes of the closed set with whole arguments, then STOP.
+
+    Args:
+        payload: the bytes.
+        most: how many bytes may be anything but arguments of long strings, bytes and long ints; None for any number.
+
+    Returns:
+        How many are, an upper bound of the number of objects.
 
     Raises:
         CorruptArchive: another opcode (named, with its offset), or an argument that does not fit.
-        TooLarge: an int is longer than `MAX_INT_BYTES`.
+        TooLarge: they are more than ``most``, or an int is longer than `MAX_INT_BYTES`.
     """
     if payload[:2] != _START:
         raise _corrupt("its pickle does not begin with PROTO 5")
     match, end, framed = _run_of_opcodes().match, len(payload), 0
-    at = 2
+    at, long = 2, 0
     while True:
+        if most is not None and at - long > most:
+            raise TooLarge("The size of the values of the document in bytes", at - long, most)
         found = match(payload, at)
         reached = found.end() if found else at
         if reached > at:
@@ -218,7 +228,8 @@ def check_opcodes(payload: bytes) -> None:
             raise _corrupt("its pickle ends without STOP")
         opcode = payload[at]
         if opcode in _LENGTHS:
-            at = _argument(payload, at)[1]
+            start, at = _argument(payload, at)
+            long += at - start
         elif opcode == _FRAME:
             if at < framed or at + 9 > end:
                 raise _corrupt(f"the frame at byte {at} overlaps another or has no length")
@@ -229,7 +240,7 @@ def check_opcodes(payload: bytes) -> None:
         elif opcode == _STOP:
             if at + 1 != end:
                 raise _corrupt(f"{end - at - 1} bytes follow STOP")
-            return
+            return at - long
         elif opcode in _FIXED:
             raise _corrupt(f"the argument of the opcode at byte {at} is cut off")
         else:

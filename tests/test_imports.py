@@ -27,7 +27,9 @@ staging
 packing.numbers
 packing.strings
 packing.names packing.rows
+packing.room
 wire store packing trust artefact readback
+payload
 source_names demands
 program_audit
 audit

@@ -15,6 +15,7 @@ from fxarchive.document import SOURCE_COLUMNS, Document
 from fxarchive.errors import InvalidDocument
 from fxarchive.packing.names import pack_names, stems, unpack_names
 from fxarchive.packing.numbers import pack_numbers, unpack_numbers
+from fxarchive.packing.room import ENDLESS, Room
 from fxarchive.packing.rows import pack_rows, unpack_rows
 from fxarchive.packing.strings import pack_strings, unpack_strings
 
@@ -48,21 +49,49 @@ def pack(document: Document) -> dict[str, Any]:
         return result
 
 
-def unpack(document: Any) -> Document:
+def measure(document: Document, packed: Any) -> Room:
+    """Return what unpacking the wire form of a document will count."""
+    room = Room()
+    room.strings(packed["texts"])
+    for table in _tables(packed):
+        room.rows(packed[table])
+    for graph, columns in zip(document["graphs"], packed["graphs"], strict=True):
+        for key in GRAPH_COLUMNS:
+            room.numbers(columns[key])
+        room.names(
+            columns["names"], stems(graph["ops"], graph["targets"], document["texts"], document["targets"])
+        )
+        for tag, payloads in columns["columns"]:
+            (room.numbers if tag in ROW_TAGS else room.rows)(payloads)
+    _each_of_fakes(packed["fakes"], room.numbers, _is_packed)
+    if "sources" in packed:
+        _each_of_sources(packed["sources"], room.numbers)
+    return room
+
+
+def unpack(document: Any, room: Room | None = None) -> Document:
     """Return the document of a wire form.
+
+    Args:
+        document: as `pack` returned it, or from anywhere.
+        room: for what it may unfold to; None if nobody counts.
 
     Raises:
         InvalidDocument: a column is not what `pack` returns.
+        TooLarge: there is no room for it.
     """
+    room = ENDLESS if room is None else room
     try:
         result = dict(document)
+        room.strings(document["texts"])
         result["texts"] = unpack_strings(document["texts"])
         for table in _tables(document):
+            room.rows(document[table])
             result[table] = unpack_rows(document[table])
-        result["graphs"] = [_unpack_graph(result, graph) for graph in document["graphs"]]
-        result["fakes"] = _each_of_fakes(document["fakes"], unpack_numbers, _is_packed)
+        result["graphs"] = [_unpack_graph(result, graph, room) for graph in document["graphs"]]
+        result["fakes"] = _each_of_fakes(document["fakes"], _unpacked_numbers(room), _is_packed)
         if "sources" in document:
-            result["sources"] = _each_of_sources(document["sources"], unpack_numbers)
+            result["sources"] = _each_of_sources(document["sources"], _unpacked_numbers(room))
     except (TypeError, ValueError, LookupError, AttributeError, StopIteration):
         raise InvalidDocument("the document", "its columns are not those of its schema") from None
     return result  # type: ignore[return-value]
@@ -70,6 +99,14 @@ def unpack(document: Any) -> Document:
 
 def _tables(document: Any) -> list[str]:
     return [*TABLES, *[table for table in FLAGGED_TABLES if table in document]]
+
+
+def _unpacked_numbers(room: Room) -> Callable[[Any], list[int]]:
+    def unpacked(column: Any) -> list[int]:
+        room.numbers(column)
+        return unpack_numbers(column)
+
+    return unpacked
 
 
 def _pack_graph(document: Document, graph: Any) -> dict[str, Any]:
@@ -89,14 +126,19 @@ def _pack_graph(document: Document, graph: Any) -> dict[str, Any]:
     }
 
 
-def _unpack_graph(document: Any, graph: Any) -> dict[str, Any]:
-    found = {**graph, **{key: unpack_numbers(graph[key]) for key in GRAPH_COLUMNS}}
+def _unpack_graph(document: Any, graph: Any, room: Room) -> dict[str, Any]:
+    numbers = _unpacked_numbers(room)
+    found = {**graph, **{key: numbers(graph[key]) for key in GRAPH_COLUMNS}}
     suggested = stems(graph["ops"], found["targets"], document["texts"], document["targets"])
+    room.names(graph["names"], suggested)
     found["names"] = "\n".join(unpack_names(graph["names"], suggested))
-    found["columns"] = [
-        [tag, unpack_numbers(payloads) if tag in ROW_TAGS else unpack_rows(payloads)]
-        for tag, payloads in graph["columns"]
-    ]
+    found["columns"] = []
+    for tag, payloads in graph["columns"]:
+        if tag in ROW_TAGS:
+            found["columns"].append([tag, numbers(payloads)])
+        else:
+            room.rows(payloads)
+            found["columns"].append([tag, unpack_rows(payloads)])
     return found
 
 
