@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxarchive.codec.encoder import Refused
@@ -118,7 +119,7 @@ def view_of(base: Any, description: Description, mode: Any, where: str) -> Any:
             torch.set_grad_enabled(computed),
             _as_meta(mode),
             # where a view of such a tensor is made torch takes integers alone
-            zero_tensors.below() if "zero" in d.flags else nullcontext(),
+            zero_tensors.below() if "zero" in d.flags or base._is_zerotensor() else nullcontext(),
             _Views(mode, lambda: build(plain, mode, base.untyped_storage(), where)),
         ):
             view = _as_dtype(base, d.dtype).as_strided(d.size, d.stride, d.offset)
@@ -127,7 +128,7 @@ def view_of(base: Any, description: Description, mode: Any, where: str) -> Any:
             view.requires_grad_()
     except (RuntimeError, NotImplementedError) as error:
         raise InvalidDocument(where, f"torch cannot build the view ({reason(error)})") from None
-    if view._base is not base or view.is_leaf != d.is_leaf:
+    if not isinstance(view, FakeTensor) or view._base is not base or view.is_leaf != d.is_leaf:
         raise InvalidDocument(where, "its description contradicts that of its base")
     torch._C._set_conj(view, "conj" in d.flags)
     torch._C._set_neg(view, "neg" in d.flags)
