@@ -52,7 +52,10 @@ def watch(command: list[str], folder: Path) -> Growth:
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(command, cwd=folder, stdin=pipe, stdout=pipe, stderr=errors, bufsize=0) as process,
     ):
-        growth = _between_signals(process)
+        try:
+            growth = _between_signals(process)
+        except BrokenPipeError:  # it ended between its signal and the answer
+            growth = None
         process.wait()
         errors.seek(0)
         said = errors.read().decode(errors="replace")

@@ -15,7 +15,6 @@ from fxarchive.migrations.graph_pickler import recognition
 from fxarchive.migrations.graph_pickler.dill import read_stream
 from fxarchive.migrations.graph_pickler.families import CALLS, KINDS
 from fxarchive.migrations.graph_pickler.translation import Translation, Untranslatable
-from fxarchive.streams import OPCODES, Bounds, weight_of
 
 SOURCE = 1
 
@@ -36,9 +35,7 @@ def upgrade(content: Content) -> Content:
         TooLarge: it is over a bound.
         UnsupportedValue: something that the graph needs cannot be translated; every place is named.
     """
-    size = len(content.document)
-    weight = weight_of(size, content.stored)
-    root = read_stream(content.document, bounds=Bounds(opcodes=min(OPCODES, weight)))
+    root = read_stream(content.document)
     releases = recognition.given(content.torch) or recognition.recognise(root)
     leave_out: frozenset[tuple[Any, ...]] = frozenset()
     left: dict[str, list[str]] = {}
@@ -47,8 +44,7 @@ def upgrade(content: Content) -> Content:
             empty_document(),
             CALLS,
             KINDS,
-            size=size,
-            weight=weight,
+            size=len(content.document),
             releases=releases,
             leave_out=leave_out,
         )

@@ -13,6 +13,7 @@ import torch
 from torch import fx, nn
 
 import fxarchive
+from fxarchive.codec.running_torch import RunningTorch
 from fxarchive.errors import UnsupportedValue
 
 from ..compare import assert_same
@@ -83,6 +84,10 @@ def test_einops_through_dynamo() -> None:
         apart = einops.rearrange(x, "a (b c) -> b a c", b=2)
         return einops.reduce(apart, "b a c -> a c", "mean"), einops.repeat(x, "a b -> a b n", n=2)
 
+    if RunningTorch.release == "2.7":
+        function(
+            X
+        )  # its dynamo takes functions of einops into a graph once they have been called, and not before
     for each in captured(function, "compile", "aot"):
         assert problems_of_round_trip(each.name, each.graph_module, each.inputs) == []
 

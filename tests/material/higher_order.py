@@ -15,6 +15,8 @@ from torch import fx, nn
 from torch._higher_order_ops.invoke_subgraph import mark_compile_region
 from torch.utils import checkpoint as checkpoints
 
+from fxarchive.codec.running_torch import RunningTorch
+
 from .capture import Captured, Refused, captured, copied
 
 EAGER = ("make_fx real", "make_fx fake", "make_fx symbolic", "export")
@@ -96,7 +98,11 @@ def cond_with_free_variables() -> Any:
     return function, (x(),)
 
 
-@program("map_impl", "make_fx real", "make_fx symbolic", *COMPILED)
+MAPS_TREES = RunningTorch.release != "2.7"
+"""Whether dynamo maps over trees, and not over one tensor alone."""
+
+
+@program("map_impl", "make_fx real", "make_fx symbolic", *(COMPILED if MAPS_TREES else ()))
 def map_over_trees() -> Any:
     from functorch.experimental.control_flow import map as map_over
 

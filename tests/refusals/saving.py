@@ -20,7 +20,6 @@ from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.fx.traceback import NodeSource
-from torch.testing._internal import torchbind_impls
 from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils import _pytree as pytree
 
@@ -57,11 +56,6 @@ def on_its_way() -> torch.Tensor:
     return AsyncCollectiveTensor(torch.ones(2))
 
 
-def of_torchbind() -> Any:
-    torchbind_impls.load_torchbind_test_lib()
-    return torch.classes._TorchScriptTesting._ReLUClass()
-
-
 def inferred() -> torch.Tensor:
     with torch.inference_mode():
         made: torch.Tensor = TwoTensor(torch.ones(2), torch.ones(2))
@@ -75,10 +69,10 @@ def with_attributes() -> Any:
 
 
 def calling_compiled_code() -> fx.GraphModule:
+    from torch._higher_order_ops.aoti_call_delegate import aoti_call_delegate
+
     made = fx.Graph()
-    made.output(
-        made.call_function(torch.ops.higher_order.inductor_compiled_code, (made.placeholder("x"),) * 2)
-    )
+    made.output(made.call_function(aoti_call_delegate, (made.placeholder("x"),) * 2))
     return fx.GraphModule(nn.Module(), made)
 
 
@@ -251,11 +245,16 @@ unsupported(
 )
 unsupported("subclass-that-does-not-build", lambda: [not_built()], "[0]", reason="no")
 unsupported("live-tensor", lambda: [on_its_way()], "[0]")
-unsupported("script-object", lambda: [of_torchbind()], "[0]", kind="_TorchScriptTesting._ReLUClass")
+unsupported(
+    "script-object",
+    lambda: [torch.classes.profiling._ScriptProfile()],
+    "[0]",
+    kind="profiling._ScriptProfile",
+)
 unsupported("inference-subclass", lambda: [inferred()], "[0]")
 unsupported("partial-with-attributes", lambda: [with_attributes()], "[0]")
 unsupported("partial-of-an-object", lambda: [functools.partial(nn.ReLU())], "[0]", kind="ReLU")
-unsupported("process-bound-operator", lambda: calling_compiled_code(), "graph.inductor_compiled_code.target")
+unsupported("process-bound-operator", lambda: calling_compiled_code(), "graph.aoti_call_delegate.target")
 unsupported("tensor-with-history", of_tensor(lambda t: t.requires_grad_() * 2), "[0]")
 unsupported("tensor-with-hooks", of_tensor(hooked), "[0]")
 unsupported("nested-tensor", lambda: [torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])], "[0]")
