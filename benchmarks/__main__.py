@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import budgets, memory, plan, table
+from fxarchive import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -153,11 +154,11 @@ def _inspect(workload: str, folder: Path) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    names = ("torch", "fxarchive", "safetensors", "zstandard")
-    versions = {name: version(name) for name in names}
+    versions = {name: version(name) for name in ("torch", "safetensors", "zstandard")}
     return {
         "python": platform.python_version(),
         **versions,
+        "fxarchive": __version__,  # of this checkout; the metadata of an editable install may be older
         "cores": str(os.cpu_count()),
         "on": platform.system(),
     }

@@ -20,6 +20,9 @@ DEEPEST = 8
 MOST_STREAMS = 64
 """Streams that are looked for in one pickle."""
 
+MOST_PLACES = 4096
+"""Pickles that are looked at in one pickle, those that it refers to again counted again."""
+
 Key = str | int
 PICKLER = b"torch.fx._graph_pickler"
 
@@ -110,20 +113,27 @@ def shown(path: Sequence[Key]) -> str:
     return "".join([f"[{key!r:.80}]" for key in path]) or "the root"
 
 
-def _found(
-    data: bytes, path: tuple[Key, ...] = (), depth: int = 0
-) -> Iterator[tuple[tuple[Key, ...], bytes]]:
-    """Yield each pickle that a pickle holds as bytes, with its path; of one that holds others, these instead."""
+def _found(data: bytes, depth: int = 0) -> Iterator[tuple[tuple[Key, ...], bytes]]:
+    """Yield pickles that a pickle holds as bytes, with their paths; of one that holds others, these instead."""
+    left = MOST_PLACES
     try:
         root = read(data)
     except FxArchiveError:
         return
     if depth and _names_pickler(root):
         return  # a stream: the bytes in it are storages of tensors
-    for below, held in _bytes_in(root):
-        if held[:1] == b"\x80":
-            place = (*path, *below)
-            yield from (list(_found(held, place, depth + 1)) if depth < DEEPEST else []) or [(place, held)]
+    inside: dict[int, list[tuple[tuple[Key, ...], bytes]]] = {}
+    for below, record in _bytes_in(root):
+        found = inside.get(id(record))
+        if found is None:  # bytes that a pickle refers to a thousand times are looked into once
+            held = bytes(record)
+            deeper = _found(held, depth + 1) if held[:1] == b"\x80" and depth < DEEPEST else iter(())
+            found = inside[id(record)] = list(deeper) or ([((), held)] if held[:1] == b"\x80" else [])
+        for step, held in found:
+            left -= 1
+            if left < 0:
+                return
+            yield (*below, *step), held
 
 
 def _names_pickler(root: Any) -> bool:
@@ -131,15 +141,15 @@ def _names_pickler(root: Any) -> bool:
     return any(type(record) is Name and record.module == PICKLER.decode() for record in records(root))
 
 
-def _bytes_in(root: Any) -> Iterator[tuple[tuple[Key, ...], bytes]]:
-    """Yield the bytes in a pickle, each object once, in the order of the pickle."""
+def _bytes_in(root: Any) -> Iterator[tuple[tuple[Key, ...], bytes | bytearray]]:
+    """Yield the bytes in a pickle, each container once, in the order of the pickle."""
     pending: list[tuple[tuple[Key, ...], Any]] = [((), root)]
     seen: set[int] = set()
     while pending:
         path, record = pending.pop()
         kind = type(record)
         if kind in (bytes, bytearray):
-            yield path, bytes(record)
+            yield path, record
             continue
         if kind not in _CONTAINERS or id(record) in seen or len(path) > 64:
             continue

@@ -58,7 +58,7 @@ def read_content(archive: Archive, limits: Limits = DEFAULT_LIMITS) -> Content:
     stored = archive.read(section.name)
     features = frozenset(header.features)
     if header.schema == chain.STREAM_SCHEMA:
-        return Content(header.schema, stored, features, torch=header.writer.torch)
+        return Content(header.schema, stored, features, torch=header.writer.torch, stored=section.stored_size)
     packed = payload.loads(stored, section.stored_size, limits)
     stated = packed.get("schema")
     if stated != header.schema:

@@ -19,6 +19,7 @@ class Content:
             has already are not here and stay as they are.
         notes: what a step could not know or had to leave out, a sentence each.
         torch: the release of torch that wrote the archive, as its header says; empty where nobody knows.
+        stored: bytes that the document is stored in; None if it is not in an archive.
     """
 
     schema: int
@@ -27,3 +28,4 @@ class Content:
     sections: Mapping[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     torch: str = ""
+    stored: int | None = None

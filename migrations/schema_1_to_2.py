@@ -15,6 +15,7 @@ from fxarchive.migrations.graph_pickler import recognition
 from fxarchive.migrations.graph_pickler.dill import read_stream
 from fxarchive.migrations.graph_pickler.families import CALLS, KINDS
 from fxarchive.migrations.graph_pickler.translation import Translation, Untranslatable
+from fxarchive.streams import OPCODES, Bounds, weight_of
 
 SOURCE = 1
 
@@ -35,7 +36,9 @@ def upgrade(content: Content) -> Content:
         TooLarge: it is over a bound.
         UnsupportedValue: something that the graph needs cannot be translated; every place is named.
     """
-    root = read_stream(content.document)
+    size = len(content.document)
+    weight = weight_of(size, content.stored)
+    root = read_stream(content.document, bounds=Bounds(opcodes=min(OPCODES, weight)))
     releases = recognition.given(content.torch) or recognition.recognise(root)
     leave_out: frozenset[tuple[Any, ...]] = frozenset()
     left: dict[str, list[str]] = {}
@@ -44,7 +47,8 @@ def upgrade(content: Content) -> Content:
             empty_document(),
             CALLS,
             KINDS,
-            size=len(content.document),
+            size=size,
+            weight=weight,
             releases=releases,
             leave_out=leave_out,
         )

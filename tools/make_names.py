@@ -259,6 +259,14 @@ torch.distributed.distributed_c10d.get_rank torch.distributed.distributed_c10d.g
 torch.distributed.distributed_c10d.is_initialized torch.distributed.distributed_c10d.is_available
 torch.distributed.distributed_c10d._resolve_process_group
 torch.distributed.distributed_c10d._get_group_size_by_name
+torch._utils._flatten_dense_tensors torch._utils._unflatten_dense_tensors
+torch.nested._internal.nested_tensor.buffer_from_jagged torch.nested._internal.nested_tensor.jagged_from_list
+torch.nested._internal.nested_tensor.jagged_from_tensor_and_lengths
+torch.nested._internal.nested_tensor.nested_from_padded
+torch.nested._internal.nested_tensor.nested_view_from_values_offsets
+torch.nested._internal.nested_tensor.nested_view_from_values_offsets_lengths
+torch.accelerator.current_stream torch.accelerator.set_stream torch.accelerator.synchronize
+torch.accelerator.device_count
 """.split()  # noqa: SIM905
 
 NAMESPACES = {

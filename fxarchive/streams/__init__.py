@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 from fxarchive.streams.blobs import Blob, read_blob, storage_of
-from fxarchive.streams.bounds import Bounds
+from fxarchive.streams.bounds import OPCODES, Bounds, weight_of
 from fxarchive.streams.interpreter import read
 from fxarchive.streams.records import Call, FrozenSet, Name, Pairs, PersistentId, Set
 
 __all__ = [
+    "OPCODES",
     "Blob",
     "Bounds",
     "Call",
@@ -23,4 +24,5 @@ __all__ = [
     "read",
     "read_blob",
     "storage_of",
+    "weight_of",
 ]

@@ -27,11 +27,11 @@ MAX_DEPTH = 128
 TEXT_LENGTH = 48
 """Strings of this many characters or more become rows of `texts`."""
 
-VALUES_A_BYTE = 4
-LEAST_VALUES = 250_000
+BYTES_A_VALUE = 2
+LEAST_VALUES = 500_000
 """How many values a document may have: a stream can refer to one tuple many times, and tuples are written out."""
 
-BYTES_A_BYTE = 64
+BYTES_A_BYTE = 8
 LEAST_BYTES = 1_048_576
 """Bytes and characters that a document may have: a stream can refer to one long string many times."""
 
@@ -77,7 +77,8 @@ class Translation:
         document: an empty document of schema 2.
         calls: name of a call -> what translates it.
         kinds: type of a record -> what translates it.
-        size: bytes of the stream; it bounds the document.
+        size: bytes of the stream; they bound its storages.
+        weight: what of them bounds the document, as `weight_of` says.
         releases: the torch releases that may have written the stream.
         leave_out: entries of metadata and attributes to leave out, as they are found in `dropped`.
     """
@@ -89,6 +90,7 @@ class Translation:
         kinds: dict[type, Callable[[Translation, Any], Any]],
         *,
         size: int,
+        weight: int,
         releases: Any,
         leave_out: frozenset[tuple[Any, ...]] = frozenset(),
     ) -> None:
@@ -114,9 +116,10 @@ class Translation:
         """What a family keeps for itself."""
         self.bounds = Bounds()
         self.size = size
+        self.weight = weight
         self._calls = calls
         self._kinds = kinds
-        self._left = self._most = max(LEAST_VALUES, VALUES_A_BYTE * size)
+        self._left = self._most = max(LEAST_VALUES, weight // BYTES_A_VALUE)
         self._steps: list[tuple[Callable[[int], str], list[Any]]] = []
         self._containers: dict[int, list[Any]] = {}
         self._rows: dict[tuple[str, Any], int] = {}
@@ -244,7 +247,7 @@ class Translation:
 
     def check_size(self, count: int) -> None:
         """Raise `TooLarge` if the document has more bytes and characters than a stream of this size stands for."""
-        most = LEAST_BYTES + BYTES_A_BYTE * self.size
+        most = LEAST_BYTES + BYTES_A_BYTE * self.weight
         if count > most:
             raise TooLarge("The size of the document", count, most)
 

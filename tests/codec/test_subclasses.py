@@ -198,7 +198,42 @@ def test_fake_jagged_tensors_are_refused_with_the_remedy() -> None:
     with pytest.raises(UnsupportedValue) as caught:
         fxarchive.dumps(fake)
     reasons = {problem.path: problem.why for problem in caught.value.problems}
-    assert "trace with the parts of the nested tensor" in reasons["size[1]"]
+    assert "trace with the parts of the nested tensor" in reasons["_values"]
+
+
+def handed_over(function: Callable[..., Any], *inputs: torch.Tensor) -> tuple[GraphModule, Any, Any]:
+    """The graph that dynamo hands to a backend for ``function``, its inputs, and what the function returns."""
+    found: list[tuple[GraphModule, Any]] = []
+
+    def keep(module: GraphModule, examples: Any) -> Any:
+        found.append((module, examples))
+        return module.forward
+
+    torch._dynamo.reset()
+    result = torch.compile(function, backend=keep)(*inputs)
+    ((graph, examples),) = found
+    return graph, examples, result
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_graph_of_a_jagged_input_is_kept_without_the_metadata_that_needs_it() -> None:
+    graph, examples, result = handed_over(lambda x: (x * 2).sin().sum(), jagged())
+    with pytest.raises(UnsupportedValue, match="on_unsupported"):
+        fxarchive.dumps(graph)
+    report = fxarchive.save(graph, "memory://jagged.fxa", on_unsupported="drop")
+    assert report.dropped
+    assert all("jagged dimension" in problem.why for problem in report.dropped)
+    assert torch.equal(fxarchive.load("memory://jagged.fxa")(*examples)[0], result)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_graph_that_makes_a_jagged_tensor_is_kept() -> None:
+    def make(values: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        return torch.nested.nested_tensor_from_jagged(values, offsets) * 2
+
+    graph, examples, result = handed_over(make, torch.randn(5, 4), torch.tensor([0, 2, 5]))
+    again = fxarchive.loads(fxarchive.dumps(graph, on_unsupported="drop"))
+    assert torch.equal(again(*examples)[0].values(), result.values())
 
 
 def with_cache() -> torch.Tensor:

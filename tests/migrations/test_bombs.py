@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import pickle
 import struct
 import time
 import tracemalloc
@@ -15,6 +16,9 @@ import pytest
 import torch
 
 import fxarchive
+from fxarchive import bundles, container
+from fxarchive.container import Header, NewSection, Writer
+from fxarchive.document import STREAM
 from fxarchive.errors import BadStream, FxArchiveError, MigrationFailed, NotAGraphPickler, TooLarge
 from fxarchive.streams import Call, Name, Pairs, read
 from tests import stream_writer
@@ -199,6 +203,73 @@ def test_a_bomb_ends_soon_in_one_clear_error(name: str) -> None:
     assert time.process_time() - start < SECONDS
     assert peak < 150 * 2**20
     assert len(str(caught.value)) < 1000
+
+
+IN_ARCHIVES = {
+    "empty dicts": (P4 + b"](" + b"}" * 20_000_000 + b"e.", "The number of opcodes of the stream"),
+    "empty tuples": (P4 + b"](" + b")" * 20_000_000 + b"e.", "The number of opcodes of the stream"),
+    "one tuple again and again": (
+        P4 + b"]((" + b"N" * 200 + b"t\x94" + b"h\x00" * 500_000 + b"e.",
+        "The number of values of the document",
+    ),
+    "one text again and again": (
+        P4 + b"](\x8e" + struct.pack("<Q", 10**6) + b"t" * 10**6 + b"\x94" + b"h\x00" * 100 + b"e.",
+        "The size of the document",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IN_ARCHIVES)
+def test_a_stream_in_an_archive_counts_by_what_it_is_stored_in(name: str) -> None:
+    stream, message = IN_ARCHIVES[name]
+    data = of_stream(stream)
+    assert len(data) < 10_000
+    start = time.process_time()
+    with pytest.raises(TooLarge, match=message):
+        fxarchive.loads(data)
+    assert time.process_time() - start < SECONDS
+
+
+def of_stream(stream: bytes) -> bytes:
+    """An archive of schema 1, as whoever means harm writes it."""
+    header = Header(1, 1, (), Writer("0.3.0", "2.13", ""), "GraphModule")
+    file = io.BytesIO()
+    container.write(file, header, [NewSection(STREAM, "zstd", len(stream), [stream])])
+    return file.getvalue()
+
+
+def test_weights_of_zeros_are_no_bomb() -> None:
+    """They compress ten thousand times, and make no more records than others."""
+    data = of_stream(dumped([torch.zeros(20_000_000, dtype=torch.uint8)]))
+    assert len(data) < 10_000
+    with pytest.warns(fxarchive.OldSchemaWarning):
+        (loaded,) = fxarchive.loads(data)
+    assert loaded.shape == (20_000_000,)
+
+
+def test_a_pickle_that_another_refers_to_a_thousand_times_is_looked_into_once() -> None:
+    held = pickle.dumps(["x"] * 1_000_000)
+    start = time.process_time()
+    assert bundles.streams_in(pickle.dumps([bundles.PICKLER, [held] * 1000])) == []
+    assert time.process_time() - start < SECONDS
+
+
+def test_pickles_in_pickles_are_looked_for_at_so_many_places() -> None:
+    data = pickle.dumps(bundles.PICKLER.decode())
+    for _ in range(bundles.DEEPEST):  # a thousand to the power of eight places
+        data = pickle.dumps([data] * 1000)
+    start = time.process_time()
+    assert len(bundles.streams_in(data)) == bundles.MOST_STREAMS
+    with pytest.raises(ValueError, match="there is no stream there"):
+        bundles.stream_at(data, ["elsewhere"])
+    assert time.process_time() - start < SECONDS
+
+
+def test_a_stream_that_is_there_twice_is_found_at_both_places() -> None:
+    held = dumped(graph())
+    data = pickle.dumps({"a": held, "b": [held]})
+    assert bundles.streams_in(data) == [("a",), ("b", 0)]
+    assert bundles.stream_at(data, ("b", 0)) == held
 
 
 def test_every_truncation_is_one_clear_error() -> None:

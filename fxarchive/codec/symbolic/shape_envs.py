@@ -14,6 +14,7 @@ from typing import Any
 
 import sympy
 import torch
+from torch.utils._sympy.singleton_int import SingletonInt
 
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fast import shape_env_names as names
@@ -22,13 +23,27 @@ from fxarchive.codec.symbolic.sources import SOURCE_LENGTH, source_text
 from fxarchive.document import Value
 from fxarchive.errors import Problem
 
+JAGGED = (
+    "its sizes belong with that of a jagged dimension under tracing, which stands for a tensor of this process and is "
+    "no number; trace with the parts of the nested tensor (.values() and .offsets()) as inputs, or leave such "
+    'metadata out with on_unsupported="drop"'
+)
+"""Why a graph of fake jagged tensors cannot be kept, and what to do."""
+
 
 def encode_shape_env(enc: Encoder, env: Any) -> int:
-    """Return the row of ``env`` in ``environments``; its facts are encoded later."""
+    """Return the row of ``env`` in ``environments``; its facts are encoded later.
+
+    Raises:
+        Refused: it knows a jagged dimension, so that nothing of it can be kept. To say so of each value that
+            needs it lets the entries of metadata be left out.
+    """
     held = tables(enc)
     key = ("environment", id(env))
     row = held.rows.get(key)
     if row is None:
+        if any([isinstance(hint, SingletonInt) for hint in names.hints(env).values()]):
+            raise Refused.because(JAGGED)
         row = held.rows[key] = len(held.environments)
         record: dict[str, Any] = {}
         held.environments.append(record)

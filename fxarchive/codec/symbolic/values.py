@@ -31,7 +31,7 @@ from fxarchive.codec.symbolic.expressions import (
 )
 from fxarchive.codec.symbolic.records import read_record, value_range
 from fxarchive.codec.symbolic.restore import decode_shape_env, decode_shape_env_value
-from fxarchive.codec.symbolic.shape_envs import encode_shape_env, encode_shape_env_value
+from fxarchive.codec.symbolic.shape_envs import JAGGED, encode_shape_env, encode_shape_env_value
 from fxarchive.document import Value
 from fxarchive.errors import InvalidDocument, Problem, UnsupportedValue
 
@@ -42,11 +42,6 @@ KINDS: dict[str, tuple[Any, type]] = {
 }
 """Tag -> the class of torch, and of its hints."""
 
-JAGGED = (
-    "the size of a jagged dimension under tracing stands for a tensor of this process and is no number; trace with the "
-    "parts of the nested tensor (.values() and .offsets()) as inputs"
-)
-"""Why a graph of fake jagged tensors cannot be kept, and what to do."""
 
 _TAGS = {cls: tag for tag, (cls, _) in KINDS.items()}
 
