@@ -98,7 +98,7 @@ codec.tensors
 codec.script_objects codec.subclasses
 codec.fake_tables
 codec.fakes
-codec.copies
+codec.copies codec.stacks codec.tensor_metadata
 codec.columns
 codec.graphs
 codec.graph_modules

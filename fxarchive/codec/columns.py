@@ -16,7 +16,7 @@ from fxarchive.codec.copies import CONSTANT_TAGS, copies
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fakes import decode_fakes
-from fxarchive.codec.provenance import STACKS, numbered
+from fxarchive.codec.stacks import STACKS, encode_stack
 from fxarchive.document import Column, Value
 from fxarchive.errors import InvalidDocument, Problem
 
@@ -100,13 +100,12 @@ def _encode_column(
     owners: list[int],
     problems: list[Problem],
 ) -> list[Value]:
-    value = enc.value
+    is_stack = type(key) is str and key in STACKS
+    encode = encode_stack if is_stack else Encoder.value
     out: list[Value] = []
-    if type(key) is str and key in STACKS:
-        raw = [numbered(enc, stack) for stack in raw]
     for at, held in enumerate(raw):
         try:
-            out.append(value(held))
+            out.append(encode(enc, held))
         except Refused as refused:
             number = owners[at]
             found = refused.below(f".{nodes[number].name}.meta[{key!r}]")
@@ -127,19 +126,27 @@ def pack(enc: Encoder, values: list[Value]) -> Column:
     """Return the shortest column that holds ``values``."""
     if not values:
         return ["plain", []]
-    rows = enc.values
-    for at, value in enumerate(values):
-        if type(value) is list and value[0] not in REFERENCES:
-            key = marshal.dumps(value, 2)  # equal bytes for equal values; only a key, see graphs
-            row = rows.get(key)
-            if row is None:
-                rows[key] = row = len(enc.document["values"])
-                enc.document["values"].append(value)
-            values[at] = ["value", row]
-    tag = values[0][0] if type(values[0]) is list and len(values[0]) == 2 else None
-    if tag is not None and all([type(v) is list and v[0] == tag and len(v) == 2 for v in values]):
-        return [tag, [v[1] for v in values]]
-    return ["plain", values]
+    rows = [_row_of(enc, value) for value in values]
+    if None not in rows:
+        return ["value", rows]
+    packed = [value if row is None else ["value", row] for value, row in zip(values, rows, strict=True)]
+    forms = {(value[0], len(value)) if type(value) is list else None for value in packed}
+    tag, length = forms.pop() or (None, 0)
+    if not forms and length == 2:
+        return [tag, [value[1] for value in packed]]
+    return ["plain", packed]
+
+
+def _row_of(enc: Encoder, value: Value) -> int | None:
+    """Return the row of `values` that holds what is equal to ``value``; None for what is no container, or short."""
+    if type(value) is not list or value[0] in REFERENCES:
+        return None
+    key = marshal.dumps(value, 2)  # equal bytes for equal values; only a key, see graphs
+    row = enc.values.get(key)
+    if row is None:
+        enc.values[key] = row = len(enc.document["values"])
+        enc.document["values"].append(value)
+    return row
 
 
 # decoding

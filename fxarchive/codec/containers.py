@@ -7,7 +7,8 @@ themselves.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -94,7 +95,7 @@ def decode_ilist(dec: Decoder, tagged: Value) -> Any:
 
 
 def encode_idict(enc: Encoder, value: dict[Any, Any]) -> Value:
-    return ["idict", _flat(enc, value)]
+    return ["idict", encode_pairs(enc, value)]
 
 
 def decode_idict(dec: Decoder, tagged: Value) -> Any:
@@ -125,11 +126,15 @@ def decode_named(dec: Decoder, tagged: Value) -> Any:
 # containers that can change: made empty, registered where they are shared, then filled
 
 
-def _flat(enc: Encoder, value: Mapping[Any, Any]) -> list[Value]:
+def encode_pairs(enc: Encoder, value: Mapping[Any, Any]) -> list[Value]:
     """Encode a mapping as ``[key, value, key, value, ...]`` in its own order."""
-    keys = list(value)
-    flat = [part for pair in value.items() for part in pair]
-    return enc.items(flat, lambda i: f"[{_shown(keys[i // 2])}]" + ("" if i % 2 else " (the key)"))
+    if not value:
+        return enc.items(())
+
+    def step(at: int) -> str:
+        return f"[{_shown(list(value)[at // 2])}]" + ("" if at % 2 else " (the key)")
+
+    return enc.items(list(chain.from_iterable(value.items())), step)
 
 
 def _shown(key: Any) -> str:
@@ -153,19 +158,27 @@ def decode_dict(dec: Decoder, tagged: Value) -> dict[Any, Any]:
 
 
 def encode_list(enc: Encoder, value: list[Any]) -> Value:
-    return enc.container(value, "list", lambda body: body.append(enc.items(value)))
+    return enc.container(value, "list", _items_of)
+
+
+def _items_of(enc: Encoder, value: Sequence[Any]) -> list[Any]:
+    return [enc.items(value)]
 
 
 def encode_dict(enc: Encoder, value: dict[Any, Any]) -> Value:
-    return enc.container(value, "dict", lambda body: body.append(_flat(enc, value)))
+    return enc.container(value, "dict", _pairs_of)
+
+
+def _pairs_of(enc: Encoder, value: Mapping[Any, Any]) -> list[Any]:
+    return [encode_pairs(enc, value)]
 
 
 def encode_ordered(enc: Encoder, value: OrderedDict[Any, Any]) -> Value:
-    return enc.container(value, "ordered", lambda body: body.append(_flat(enc, value)))
+    return enc.container(value, "ordered", _pairs_of)
 
 
 def encode_counter(enc: Encoder, value: Counter[Any]) -> Value:
-    return enc.container(value, "counter", lambda body: body.append(_flat(enc, value)))
+    return enc.container(value, "counter", _pairs_of)
 
 
 def encode_default(enc: Encoder, value: defaultdict[Any, Any]) -> Value:
@@ -175,27 +188,27 @@ def encode_default(enc: Encoder, value: defaultdict[Any, Any]) -> Value:
             "a defaultdict is kept only with a factory that is a builtin container or number"
         )
     name = None if factory is None else _FACTORY_NAMES[factory]
-    return enc.container(value, "default", lambda body: body.extend([_flat(enc, value), name]))
+    return enc.container(value, "default", lambda enc, value: [encode_pairs(enc, value), name])
 
 
 def encode_set(enc: Encoder, value: set[Any]) -> Value:
-    return enc.container(value, "set", lambda body: body.append(_sorted_items(enc, value)))
+    return enc.container(value, "set", lambda enc, value: [_sorted_items(enc, value)])
 
 
 def encode_deque(enc: Encoder, value: deque[Any]) -> Value:
-    return enc.container(value, "deque", lambda body: body.extend([enc.items(list(value)), value.maxlen]))
+    return enc.container(value, "deque", lambda enc, value: [enc.items(list(value)), value.maxlen])
 
 
 def encode_bytearray(enc: Encoder, value: bytearray) -> Value:
-    return enc.container(value, "bytearray", lambda body: body.append(bytes(value)))
+    return enc.container(value, "bytearray", lambda enc, value: [bytes(value)])
 
 
 def encode_generator(enc: Encoder, value: torch.Generator) -> Value:
-    def fill(body: list[Any]) -> None:
-        state = bytes(value.get_state().tolist())
-        body.extend([value.device.type, value.device.index, state])
+    return enc.container(value, "generator", _state_of_generator)
 
-    return enc.container(value, "generator", fill)
+
+def _state_of_generator(enc: Encoder, value: torch.Generator) -> list[Any]:
+    return [value.device.type, value.device.index, bytes(value.get_state().tolist())]
 
 
 def _make_default(tagged: Value) -> Any:

@@ -144,7 +144,7 @@ class Encoder:
         add, find = out.append, self._encode.get
         self._steps.append((step, out))
         try:
-            for i, item in enumerate(items):
+            for item in items:
                 kind = type(item)
                 if kind in ATOMS or (kind is str and len(item) < TEXT_LENGTH):
                     add(item)
@@ -153,7 +153,7 @@ class Encoder:
                     encode = find(kind)
                     add(self.value(item) if encode is None else encode(self, item))
                 except Refused as refused:
-                    problems += refused.below(step(i))
+                    problems += refused.below(step(len(out)))
                     add(None)  # keeps the count, from which `here` tells the place
         finally:
             self._steps.pop()
@@ -176,31 +176,28 @@ class Encoder:
         """Return the path of the value at hand, for work on it that is put off."""
         return self.path + "".join([step(len(done)) for step, done in self._steps])
 
-    def container(self, value: Any, tag: str, fill: Callable[[list[Any]], None]) -> Value:
+    def container(self, value: Any, tag: str, contents: Callable[[Encoder, Any], Sequence[Any]]) -> Value:
         """Encode a container that can change, once, however many places refer to it.
 
-        ``fill`` appends what follows the tag to the list it is given. A second reference turns the first
-        into a row of `shared`, in place; so does a reference from inside (a cycle).
+        ``contents`` returns what follows the tag. A second reference turns the first into a row of `shared`, in
+        place; so does a reference from inside (a cycle).
         """
         if self.operands is not None:  # arguments of nodes are values; fx copies them freely
-            unshared: list[Any] = [tag]
-            fill(unshared)
-            return unshared
+            return [tag, *contents(self, value)]
         first = self._containers.get(id(value))
         if first is None:
             tagged: list[Any] = [tag]
             self._containers[id(value)] = tagged
             self._alive.append(value)
-            body: list[Any] = []
             try:
-                fill(body)
+                body = contents(self, value)
             except Refused:
                 del self._containers[id(value)]  # so that each place that holds the container is named
                 raise
             if tagged[0] == "shared":
                 self.document["shared"][tagged[1]].extend(body)
                 return list(tagged)
-            tagged.extend(body)
+            tagged += body
             return tagged
         if first[0] != "shared":
             self.document["shared"].append(list(first))

@@ -3,8 +3,7 @@
 A `torch.fx.traceback.NodeSource` never changes once it is made, and passes copy whole chains of them from node to
 node. So sources are values: equal ones are one row of the table `sources` and come back as one object. A row refers
 to earlier rows only. The graph in a source is an address of the process; here it is a number, counted from 0 in the
-order in which graphs are met. So are the addresses of modules that torch.export writes into stacks of modules, and the
-address in what a target prints is 0.
+order in which graphs are met; the address in what a target prints is 0.
 """
 
 from __future__ import annotations
@@ -28,15 +27,6 @@ _FIELDS = frozenset({"pass_name", "action", "from_node", "node_info", "_action_s
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 """Where what a target prints says where in memory it was."""
-
-STACKS = frozenset({"nn_module_stack", "fwd_nn_module_stack"})
-"""Keys of metadata that hold stacks of modules."""
-
-_ADDRESS_KEY = re.compile(r"(\d{9,})(@\d+)?", re.ASCII)
-"""A key that torch.export gives an entry of a stack: the address of the module, and which of its calls it is."""
-
-_FIRST_ADDRESS = 10**14
-"""Number in place of the first address: what was numbered once is numbered in the same way again."""
 
 _ACTIONS = {action.name.lower(): action for action in NodeSourceAction}
 _REMEDY = "delete node.meta['from_node']"
@@ -84,10 +74,11 @@ def _row(enc: Encoder, table: _Table, source: Any, depth: int) -> int:
         raise Refused.because(
             f"a {type(source).__qualname__} that holds more than torch gives it cannot be kept; {_REMEDY}"
         )
-    origins = tuple([_row(enc, table, origin, depth + 1) for origin in source.from_node])
-    info = source.node_info
+    held = vars(source)
+    origins, info = held["from_node"], held["node_info"]
+    below = tuple([_row(enc, table, origin, depth + 1) for origin in origins]) if origins else ()
     named = None if info is None else (info.name, info.target, info.graph_id)
-    key = (source.pass_name, _name_of_actions(table, source.action), named, origins)
+    key = (held["pass_name"], _name_of_actions(table, held["action"]), named, below)
     row = table.rows.get(key)
     if row is None:
         row = table.rows[key] = _add(enc, table, key)
@@ -120,32 +111,12 @@ def _add(enc: Encoder, table: _Table, key: Any) -> int:
     columns["action"].append(text(actions))
     columns["graph"].append(0 if named is None else 1 + table.graphs.setdefault(graph, len(table.graphs)))
     columns["name"].append(0 if named is None else text(name))
-    columns["target"].append(0 if named is None else text(_ADDRESS.sub(" at 0x0", target)))
+    if " at 0x" in target:  # quick, since hardly any says where it was
+        target = _ADDRESS.sub(" at 0x0", target)
+    columns["target"].append(0 if named is None else text(target))
     columns["count"].append(len(origins))
     columns["origins"].extend(origins)
     return len(table.sizes) - 1
-
-
-def numbered(enc: Encoder, stack: Any) -> Any:
-    """Return a stack of modules with the addresses among its keys numbered; the stack itself if there are none."""
-    if type(stack) is not dict or not any(
-        [type(key) is str and _ADDRESS_KEY.fullmatch(key) for key in stack]
-    ):
-        return stack
-    known: dict[int, dict[Any, Any]] = enc.state.setdefault("numbered stacks", {})
-    found = known.get(id(stack))
-    if found is None:
-        found = known[id(stack)] = {_number(enc, key): value for key, value in stack.items()}
-        enc.keep_alive(stack)
-    return found
-
-
-def _number(enc: Encoder, key: Any) -> Any:
-    match = _ADDRESS_KEY.fullmatch(key) if type(key) is str else None
-    if match is None:
-        return key
-    numbers: dict[str, int] = enc.state.setdefault("addresses of modules", {})
-    return f"{_FIRST_ADDRESS + numbers.setdefault(match[1], len(numbers))}{match[2] or ''}"
 
 
 # decoding

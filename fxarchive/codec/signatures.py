@@ -74,7 +74,7 @@ def encode_record(enc: Encoder, value: Any) -> Value:
             "save with a torch that fxarchive supports"
         )
     enc.features.add(EXPORTED_PROGRAMS)
-    return enc.container(value, "export", lambda body: body.extend([name, _encode_fields(enc, name, value)]))
+    return enc.container(value, "export", lambda enc, value: [name, _encode_fields(enc, name, value)])
 
 
 def _encode_fields(enc: Encoder, name: str, value: Any) -> list[Value]:

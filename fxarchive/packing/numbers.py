@@ -34,14 +34,27 @@ def pack_numbers(numbers: list[int]) -> bytes:
     """
     if not numbers:
         return b""
-    if set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) > MAX_NUMBER:
+    packed = packed_numbers(numbers)
+    if packed is None:
         raise ValueError(f"a column of numbers holds one that is not from 0 to {MAX_NUMBER}")
-    width = _width(max(numbers), 8)
+    return packed
+
+
+def packed_numbers(numbers: list[Any]) -> bytes | None:
+    """Return the bytes of a column that is not empty, or None if it holds something else."""
+    if set(map(type, numbers)) != {int}:
+        return None
+    distinct = set(numbers)  # mostly fewer, so that asking them is quick
+    highest = max(distinct)
+    if min(distinct) < 0 or highest > MAX_NUMBER:
+        return None
+    width = _width(highest, 8)
     steps = [numbers[0], *map(sub, numbers[1:], numbers)]
-    reach = max(max(steps), -1 - min(steps))
+    distinct_steps = set(steps)
+    reach = max(max(distinct_steps), -1 - min(distinct_steps))
     step_width = _width(reach, 7)
     # what repeats is compressed, whatever its width; numbers that count up repeat in their differences only
-    if step_width < width or (step_width == width and len(set(steps)) < len(set(numbers))):
+    if step_width < width or (step_width == width and len(distinct_steps) < len(distinct)):
         return bytes([DIFFERENCES | step_width]) + _bytes(array(_SIGNED[step_width], steps))
     return bytes([width]) + _bytes(array(_UNSIGNED[width], numbers))
 
@@ -73,11 +86,6 @@ def unpack_numbers(data: Any) -> list[int]:
     if min(numbers) < 0 or max(numbers) > MAX_NUMBER:
         raise ValueError(f"a column of numbers holds one that is not from 0 to {MAX_NUMBER}")
     return numbers
-
-
-def is_numbers(values: list[Any]) -> bool:
-    """Whether `pack_numbers` takes all of ``values``."""
-    return set(map(type, values)) == {int} and min(values) >= 0 and max(values) <= MAX_NUMBER
 
 
 def _width(number: int, bits: int) -> int:

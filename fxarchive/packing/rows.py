@@ -14,7 +14,7 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from fxarchive.document import VALUE_TAGS
-from fxarchive.packing.numbers import is_numbers, pack_numbers, unpack_numbers
+from fxarchive.packing.numbers import pack_numbers, packed_numbers, unpack_numbers
 from fxarchive.packing.strings import (
     StepCounter,
     joined_counted,
@@ -160,8 +160,10 @@ def _constant(value: Any) -> Any:
 
 def _pack_column(column: list[Any]) -> Any:
     """Return the values of a hole: numbers as bytes, strings in one of three ways, anything else as a list."""
-    if type(column[0]) is int and is_numbers(column):
-        return pack_numbers(column)
+    if type(column[0]) is int:
+        numbers = packed_numbers(column)
+        if numbers is not None:
+            return numbers
     if type(column[0]) is str and set(map(type, column)) == {str}:
         distinct = list(dict.fromkeys(column))
         parts = [split_counted(string) for string in distinct]

@@ -6,7 +6,8 @@ Names in a graph come in runs (``h.0.ln_1.weight``, ``h.0.ln_1.bias``) and are c
 from __future__ import annotations
 
 import re
-from itertools import zip_longest
+from itertools import compress, count
+from operator import ne
 from typing import Any
 
 from fxarchive.packing.numbers import pack_numbers, unpack_numbers
@@ -39,10 +40,8 @@ def pack_strings(strings: list[str]) -> list[Any]:
 def _shared(before: str, string: str) -> int:
     if string.startswith(before):
         return len(before)
-    for at, (mine, other) in enumerate(zip_longest(before, string)):
-        if mine != other:
-            return at
-    return len(string)
+    differing = compress(count(), map(ne, before, string))
+    return next(differing, min(len(before), len(string)))
 
 
 def unpack_strings(packed: Any) -> list[str]:
