@@ -195,7 +195,8 @@ def _mixed(dec: Decoder, values: list[Value]) -> list[Any]:
     """Return the values of a column of several forms; those of a frequent form are made together."""
     tagged = [value for value in values if type(value) is list]
     rows = [value[1] for value in tagged if value[0] == "fake"]
-    fakes = iter(decode_fakes(dec, rows) if rows else ())  # torch 2.7 cannot import here what the first one needs
+    # without one, torch 2.7 could not import here what the first one needs
+    fakes = iter(decode_fakes(dec, rows) if rows else ())
     copied = iter(_copies(dec, [value[1] for value in tagged if value[0] == "value"]))
     return [
         value
