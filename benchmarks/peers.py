@@ -13,7 +13,8 @@ import torch
 import zstandard
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx._graph_pickler import GraphPickler, Options
+from torch.fx import _graph_pickler
+from torch.fx._graph_pickler import GraphPickler
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 import fxarchive
@@ -37,16 +38,17 @@ class Peer:
     ready: Callable[[Any], Callable[..., Any]] | None
 
 
-_EVERYTHING: dict[str, Any] = {
-    name: None
-    for name in ("ops_filter", "node_metadata_key_filter")
-    if name in {field.name for field in fields(Options)}
-}
-"""Options with which GraphPickler keeps every operator and all metadata, as fxarchive does; releases differ in them."""
-
-
 def _save_pickler(subject: Subject, path: Path) -> None:
-    path.write_bytes(GraphPickler.dumps(subject.module, Options(**_EVERYTHING)))
+    path.write_bytes(GraphPickler.dumps(subject.module, *_everything()))
+
+
+def _everything() -> tuple[Any, ...]:
+    """Options with which GraphPickler keeps every operator and all metadata, as fxarchive does; torch 2.7 has none."""
+    options = getattr(_graph_pickler, "Options", None)
+    if options is None:
+        return ()
+    filters = {"ops_filter", "node_metadata_key_filter"} & {field.name for field in fields(options)}
+    return (options(**dict.fromkeys(filters)),)
 
 
 def load_pickled(data: bytes) -> Any:
