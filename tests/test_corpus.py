@@ -252,6 +252,17 @@ def test_other_numbers_are_seen(written: Path, tmp_path: Path) -> None:
     assert "differs by up to 0.01" in wrong
 
 
+def test_other_numbers_of_a_program_are_seen_twice() -> None:
+    [case] = [case for case in CASES if (case.name, case.release) == ("exported_program", "2.13.0")]
+    root, examples, _ = checking.opened(case.archive)
+    assert checking.wrong_numbers(case, root, examples) == []
+    args, kwargs, outputs = examples
+    outputs.add_(1e-2)
+    first, second, *_ = checking.wrong_numbers(case, root, (args, kwargs, outputs))
+    assert first.startswith("decomposed, output 0 differs")
+    assert second.startswith("output 0 differs")
+
+
 X = torch.tensor([1.0, 2.0, float("nan")])
 FAR: dict[str, tuple[Any, Any]] = {
     "numbers": (X, X + 1e-2),
