@@ -90,7 +90,7 @@ codec.operators codec.symbolic.sources codec.symbolic.expressions codec.type_hin
 codec.fact_kinds codec.extensions codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
 codec.containers codec.facts codec.geometry codec.symbolic.restore
 codec.treespecs
-codec.partials
+codec.partials codec.patterns
 codec.signatures codec.storages codec.history codec.symbolic.values
 codec.layouts codec.symbolic.fakes codec.symbols codec.transforms
 codec.nested_ints codec.plain_tensors codec.descriptions

@@ -95,7 +95,7 @@ class Encoder:
         self.inert = False
         """Whether metadata is being encoded, where classes and functions are kept as names."""
         self.operands: Any = None
-        """Nodes met so far while the arguments of one node are encoded (`graphs.Operands`), else None."""
+        """Nodes met so far while the arguments of one node are encoded (`patterns.Operands`), else None."""
         self.numbers: dict[int, dict[Any, int]] = {}
         """Id of a graph -> node -> its number."""
         self.values: dict[bytes, int] = {}
