@@ -56,6 +56,16 @@ def reading(where: str) -> Iterator[None]:
         raise InvalidDocument(where, f"it does not hold what its schema says ({error!r:.200})") from error
 
 
+def check_rows(where: str, column: str, rows: list[Any], end: int, start: int = 0) -> None:
+    """Check that each of ``rows`` is a number from ``start`` up to and without ``end``.
+
+    Raises:
+        InvalidDocument: one is not, in ``column`` of ``where``.
+    """
+    if rows and (set(map(type, rows)) != {int} or min(rows) < start or max(rows) >= end):
+        raise InvalidDocument(where, f"{column} holds a number that is not from {start} to {end - 1}")
+
+
 def entry(document: Any, table: str, row: Any) -> Any:
     """Return row ``row`` of a table.
 

@@ -31,7 +31,7 @@ packing.room
 wire store packing trust artefact readback
 payload
 source_names demands
-program_audit
+program_audit graph_audit
 audit
 streams.bounds streams.records
 streams.machine
