@@ -138,28 +138,17 @@ def describe(document: Any) -> Contents:
     """
     with reading("the document"):
         _check_facts(document)
-        opcodes = count_nodes(document)
         calls = count_calls(document)
         inputs, outputs = ports(document)
-        weights = weights_of(document)
         trust = names_to_trust(document)
         return Contents(
-            nodes=sum(opcodes.values()),
-            opcodes=opcodes,
-            graphs=len(document["graphs"]),
-            modules=len(document["modules"]),
+            **_counts(document, calls),
+            opcodes=count_nodes(document),
             classes=count_modules(document),
-            parameters=count_elements(document, "parameters", 2),
-            buffers=count_elements(document, "buffers", 3),
-            tensors=len(document["tensors"]),
-            storages=len(weights),
-            weight_bytes=sum([weight.size for weight in weights if not weight.example]),
-            fake_tensors=len(document["fakes"].get("description", ())),
-            operators=len(calls),
             calls=calls,
             inputs=inputs,
             outputs=outputs,
-            weights=weights,
+            weights=weights_of(document),
             trust=trust,
             namespaces=namespaces(document),
             imports=imports(document, trust),
@@ -167,6 +156,28 @@ def describe(document: Any) -> Contents:
             artefacts=artefacts_of(document),
             examples=document["examples"] is not None,
         )
+
+
+def _counts(document: Any, calls: tuple[Calls, ...]) -> dict[str, int]:
+    """Return the fields of `Contents` that are numbers."""
+    return {
+        "nodes": sum(count_nodes(document).values()),
+        "graphs": len(document["graphs"]),
+        "modules": len(document["modules"]),
+        "parameters": count_elements(document, "parameters", 2),
+        "buffers": count_elements(document, "buffers", 3),
+        "tensors": len(document["tensors"]),
+        "storages": len(document["storages"]),
+        "weight_bytes": _weight_bytes(document),
+        "fake_tensors": len(document["fakes"].get("description", ())),
+        "operators": len(calls),
+    }
+
+
+def _weight_bytes(document: Any) -> int:
+    if example_storages(document):
+        return sum([weight.size for weight in weights_of(document) if not weight.example])
+    return sum([record["size"] for record in document["storages"]])  # whatever their names
 
 
 def _check_facts(document: Any) -> None:
@@ -195,19 +206,23 @@ def summarise(document: Any) -> dict[str, Any]:
     >>> summarise(empty_document())["nodes"]
     0
     """
-    contents = describe(document)
-    return {
-        **{name: getattr(contents, name) for name in COUNTS},
-        "calls": [
-            [call.kind, clipped(call.name, MOST_TEXT), call.calls] for call in contents.calls[:MOST_CALLS]
-        ],
-        "inputs": _briefly(contents.inputs),
-        "outputs": _briefly(contents.outputs),
-        "trust": list(contents.trust),
-        "imports": list(contents.imports),
-        "artefacts": [[artefact.kind, artefact.size] for artefact in contents.artefacts[:MOST_ARTEFACTS]],
-        "examples": contents.examples,
-    }
+    with reading("the document"):
+        _check_facts(document)
+        calls = count_calls(document)
+        inputs, outputs = ports(document)
+        trust = names_to_trust(document)
+        return {
+            **_counts(document, calls),
+            "calls": [[call.kind, clipped(call.name, MOST_TEXT), call.calls] for call in calls[:MOST_CALLS]],
+            "inputs": _briefly(inputs),
+            "outputs": _briefly(outputs),
+            "trust": list(trust),
+            "imports": list(imports(document, trust)),
+            "artefacts": [
+                [artefact.kind, artefact.size] for artefact in artefacts_of(document)[:MOST_ARTEFACTS]
+            ],
+            "examples": document["examples"] is not None,
+        }
 
 
 def _briefly(found: tuple[Port, ...]) -> list[Any]:

@@ -6,6 +6,7 @@ ordinary, a dict of it. An element of size and stride is an integer, or a symbol
 
 from __future__ import annotations
 
+import marshal
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,7 +142,7 @@ def encode_strided(
 
 
 def _intern(enc: Encoder, entry: list[Any], described: dict[Any, int]) -> int:
-    key = repr(entry)
+    key = marshal.dumps(entry, 2)  # equal bytes for equal values; only a key, see graphs
     row = described.get(key)
     if row is None:
         rows = enc.document["descriptions"]

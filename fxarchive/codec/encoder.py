@@ -98,6 +98,8 @@ class Encoder:
         """Nodes met so far while the arguments of one node are encoded (`patterns.Operands`), else None."""
         self.numbers: dict[int, dict[Any, int]] = {}
         """Id of a graph -> node -> its number."""
+        self.symbolic: dict[int, list[Value]] = {}
+        """Id of the node of a symbolic number -> the value that the number became; the node is kept alive."""
         self.values: dict[bytes, int] = {}
         """Bytes of a metadata value -> its row in `values`."""
         self.state: dict[str, Any] = {}
@@ -304,6 +306,14 @@ class Encoder:
 
     def let_go(self) -> None:
         """Forget all but the document and what goes beside it, so that nothing waits for the collector."""
-        for held in (self.state, self.numbers, self._containers, self._rows, self._alive, self._finish):
+        for held in (
+            self.state,
+            self.numbers,
+            self.symbolic,
+            self._containers,
+            self._rows,
+            self._alive,
+            self._finish,
+        ):
             held.clear()
         self._queue.clear()

@@ -28,6 +28,18 @@ _STATE_METHODS = (
 
 COMPILED = "_compiled_call_impl"
 
+_IN_RECORDS = frozenset(
+    {
+        "training",
+        "_parameters",
+        "_buffers",
+        "_modules",
+        "_non_persistent_buffers_set",
+        "_is_full_backward_hook",
+    }
+)
+"""What every module holds and a record of it has."""
+
 _PLAIN_DUNDERS = frozenset({"__constants__", "__overloads__", "__name__"})
 """Names of plain data: torch.jit reads the first two from a module and leaves the second in it; dynamo gives the bodies
 of higher-order operators the third."""
@@ -43,6 +55,18 @@ _REMOVE_HOOK = {
 def first_values() -> dict[str, Any]:
     """Return what every `torch.nn.Module` of the running torch holds at first; releases differ in hooks."""
     return vars(torch.nn.Module())
+
+
+@cache
+def first_names() -> frozenset[str]:
+    """Return the names in `first_values`."""
+    return frozenset(first_values())
+
+
+@cache
+def _without_place() -> list[tuple[str, Any]]:
+    """Return what of `first_values` has no place in a record."""
+    return [(name, value) for name, value in first_values().items() if name not in _IN_RECORDS]
 
 
 def fresh_values() -> dict[str, Any]:
@@ -63,9 +87,15 @@ def _containers() -> list[tuple[str, Callable[[], Any]]]:
     ]
 
 
-def refuse_class(module: torch.nn.Module) -> None:
-    """Raise `Refused` if modules of this class cannot be rebuilt from what they hold."""
+def refuse_class(module: torch.nn.Module, accepted: set[type]) -> None:
+    """Raise `Refused` if modules of this class cannot be rebuilt from what they hold.
+
+    ``accepted`` has the classes that passed before in the same encoding.
+    """
     cls = type(module)
+    held = vars(module)
+    if cls in accepted and "parametrizations" not in held and "parametrizations" not in held["_modules"]:
+        return
     name = f"{cls.__module__}.{cls.__qualname__}"
     if isinstance(module, GraphModule):
         refuse_subclass(module)
@@ -105,6 +135,7 @@ def refuse_class(module: torch.nn.Module) -> None:
             raise Refused.because(
                 f"{base.__qualname__} keeps attributes in __slots__; keep them in the instance"
             )
+    accepted.add(cls)
 
 
 UNPACKED = "save the graph of prepare_fx and convert it after loading, or the one of convert_to_reference_fx"
@@ -117,17 +148,9 @@ def hooks(held: dict[str, Any], own: Set[tuple[str, Any]]) -> Iterator[Problem]:
     ``own`` are hooks that the module's class registers by itself, as (attribute, key).
     Flags beside hooks (`_forward_hooks_with_kwargs` and the like) mean nothing without them: passed over.
     """
-    known = {
-        "training",
-        "_parameters",
-        "_buffers",
-        "_modules",
-        "_non_persistent_buffers_set",
-        "_is_full_backward_hook",
-    }
-    for name, first in first_values().items():
+    for name, first in _without_place():
         value = held.get(name, first)
-        if name in known or value == first:
+        if value == first:
             continue
         hooks = value if isinstance(value, dict) else {}
         called = {key: hook for key, hook in hooks.items() if callable(hook) and (name, key) not in own}

@@ -17,7 +17,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from fxarchive.codec import lazy_modules
 from fxarchive.codec.decoder import Decoder
-from fxarchive.codec.encoder import Encoder, Refused
+from fxarchive.codec.encoder import ATOMS, Encoder, Refused
 from fxarchive.codec.graph_modules import (
     encode_graph_module,
     fill_graph_module,
@@ -27,7 +27,7 @@ from fxarchive.codec.graph_modules import (
 from fxarchive.codec.guard_modules import encode_guards, is_guard_module, new_guards
 from fxarchive.codec.module_rules import (
     COMPILED,
-    first_values,
+    first_names,
     fresh_values,
     hooks,
     is_member_name,
@@ -67,7 +67,7 @@ def _row(enc: Encoder, module: torch.nn.Module, path: str) -> int:
     row = enc.row("modules", id(module))
     if row is None:
         record: dict[str, Any] = {}
-        refuse_class(module)
+        refuse_class(module, enc.state.setdefault("classes of modules", set()))
         if not (isinstance(module, GraphModule) or is_guard_module(module)):
             record["klass"] = encode_class(enc, type(module))
         row = enc.add("modules", id(module), record)
@@ -84,8 +84,9 @@ def _fill_record(enc: Encoder, module: torch.nn.Module, path: str, record: dict[
     record["training"] = held.get("training")
     if held.get("_is_full_backward_hook") is not None:
         record["full_backward_hook"] = bool(held["_is_full_backward_hook"])
-    own = frozenset(lazy_modules.own_hooks(module))
-    covered = frozenset(first_values())
+    waits = lazy_modules.waits(module)
+    own = frozenset(lazy_modules.own_hooks(module) if waits else ())
+    covered = first_names()
     if isinstance(module, GraphModule) and is_unlifted_class(made_from(module)):
         record["unlifted"], mine, methods = encode_unlifted(enc, module)
         own, covered = own | mine, covered | methods
@@ -93,7 +94,7 @@ def _fill_record(enc: Encoder, module: torch.nn.Module, path: str, record: dict[
         record["guards"] = encode_guards(enc, module)
         covered |= {"forward", "paths", "guards"}
     problems += hooks(held, own)
-    if lazy_modules.waits(module):
+    if waits:
         record["waits"] = True
         covered |= set(lazy_modules.HANDLES)
     if isinstance(module, GraphModule):
@@ -147,12 +148,18 @@ def _attributes(
     enc: Encoder, module: torch.nn.Module, path: str, covered: frozenset[str], problems: list[Problem]
 ) -> list[Any]:
     flat: list[Any] = []
+    cls = type(module)
+    reasons: dict[tuple[type, str], str | None] = enc.state.setdefault("attributes of classes", {})
     for name, value in vars(module).items():
         if name in covered or name == _WAS_COMPILED or (name == COMPILED and value is None):
             continue
-        why = why_not_an_attribute(type(module), name)
+        key = cls, name
+        why = reasons[key] if key in reasons else reasons.setdefault(key, why_not_an_attribute(cls, name))
         if why is not None:
             problems.append(Problem(f".{name}", f"an attribute of this name cannot be kept: {why}"))
+            continue
+        if type(value) in ATOMS:  # quick, since most are
+            flat += (name, value)
             continue
         enc.path = _step(path, name)
         with _below(name, problems), enc.keeping():

@@ -31,6 +31,9 @@ def is_nested_int(value: Any) -> bool:
 
 def encode_symint(enc: Encoder, value: torch.SymInt) -> Value:
     """Encode a SymInt; a nested integer is ``["nested_int", number, coefficient]``."""
+    found = enc.symbolic.get(id(value.node))
+    if found is not None:
+        return found.copy()
     if not is_nested_int(value):
         return symbols.encode_symbolic(enc, value)
     node: Any = value.node

@@ -49,6 +49,8 @@ def packed_numbers(numbers: list[Any]) -> bytes | None:
     if min(distinct) < 0 or highest > MAX_NUMBER:
         return None
     width = _width(highest, 8)
+    if len(distinct) <= 2 < len(numbers):  # their differences are neither fewer nor narrower
+        return bytes([width]) + _bytes(array(_UNSIGNED[width], numbers))
     steps = [numbers[0], *map(sub, numbers[1:], numbers)]
     distinct_steps = set(steps)
     reach = max(max(distinct_steps), -1 - min(distinct_steps))

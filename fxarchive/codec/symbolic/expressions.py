@@ -55,8 +55,6 @@ class Tables:
     """(type, expression) -> its row; sympy counts some numbers of different types as equal."""
     costs: list[bounds.Cost] = field(default_factory=list)
     """Of each row of `expressions`."""
-    numbers: dict[int, list[Any]] = field(default_factory=dict)
-    """Id of the node of a symbolic number -> the value that it became."""
 
 
 _TABLES: WeakKeyDictionary[Encoder, Tables] = WeakKeyDictionary()
@@ -80,6 +78,9 @@ def tables(enc: Encoder) -> Tables:
 def encode_expression(enc: Encoder, expression: sympy.Basic) -> int:
     """Return the row of ``expression``; raise `Refused` if a part of it cannot be kept."""
     held = tables(enc)
+    found = held.rows.get(_key(expression))
+    if found is not None:
+        return found
     pending: list[tuple[Any, bool]] = [(expression, False)]
     while pending:
         part, arguments_done = pending.pop()

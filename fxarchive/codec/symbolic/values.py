@@ -57,13 +57,13 @@ _KEY_NAMES = {cls: name for name, (cls, _) in KEYS.items()}
 def encode_symbolic(enc: Encoder, value: Any) -> Value:
     """Return ``[tag, environment, expression, hint]``, with the constant after it where the node has one."""
     node = value.node
-    held = tables(enc)
-    found = held.numbers.get(id(node))
+    tables(enc)
+    found = enc.symbolic.get(id(node))
     if found is None:
         found = _encode_node(enc, _TAGS[type(value)], node)
         if type(node) is SymNode:
             enc.keep_alive(node)
-            held.numbers[id(node)] = found
+            enc.symbolic[id(node)] = found
     return list(found)
 
 
