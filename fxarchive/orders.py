@@ -78,7 +78,8 @@ class Order:
 
 def failure(path: str, error: FxArchiveError) -> UpgradeReport:
     """Return the report of an archive that stayed as it was because of an error."""
-    text = f"{error.reason}." if isinstance(error, StoreError) else str(error)
+    # an error of where the result goes names that place
+    text = f"{error.reason}." if isinstance(error, StoreError) and error.path == path else str(error)
     return UpgradeReport(path, "failed", error=text, error_kind=type(error).__name__)
 
 

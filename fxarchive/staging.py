@@ -95,9 +95,14 @@ class Staged(WriteStream):
         except OSError as error:
             raise creation_error(path, error) from error
         self._raw = io.FileIO(self._descriptor, "wb")
-        super().__init__(io.BufferedWriter(self._raw), path)
-        if replaced is not None:
-            _take_over(self._descriptor, replaced)
+        try:
+            super().__init__(io.BufferedWriter(self._raw), path)
+            if replaced is not None:
+                _take_over(self._descriptor, replaced)
+        except BaseException:  # an interrupt
+            self.discard()
+            self._raw.close()
+            raise
 
     def flush(self) -> None:
         """Hand everything to the system, so that the temporary file can be read back.
@@ -173,11 +178,20 @@ def _create_locked(folder: str, name: str, mode: int) -> tuple[str, int]:
     while True:
         temporary = os.path.join(folder, f"{_prefix(name)}{secrets.token_hex(8)}.tmp")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(temporary, flags, mode)
-        with suppress(OSError):  # A file system without locks: then nobody removes litter on it either.
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if _is_at(temporary, descriptor):
-            return temporary, descriptor
+        try:
+            descriptor = os.open(temporary, flags, mode)
+            with suppress(OSError):  # A file system without locks: then nobody removes litter on it either.
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(temporary, descriptor):
+                return temporary, descriptor
+        except OSError:
+            raise
+        except (
+            BaseException
+        ):  # an interrupt, which may come when the file is there and before its descriptor is known
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
         os.close(descriptor)  # Between creation and lock, another writer took it for litter.
 
 

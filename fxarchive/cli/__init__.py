@@ -8,6 +8,10 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command with the arguments of the process, and end the process with its exit code."""
-    from fxarchive.cli.main import run
+    try:
+        from fxarchive.cli.main import run
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before the command runs, or after it
+        code = 130
+    sys.exit(code)

@@ -23,6 +23,8 @@ COMPLETION = "_FXARCHIVE_COMPLETE"
 INTERRUPTED, CLOSED_PIPE = 130, 141
 """Exit codes that a shell gives for the signals SIGINT and SIGPIPE."""
 
+STOPPED = "interrupted; every file is as it was or done, so run this again for the others"
+
 
 class Verbs(click.Group):
     """A group whose commands are modules that are imported on use."""
@@ -83,6 +85,7 @@ def run(args: Sequence[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write(f"fxarchive: {STOPPED}\n")
         return INTERRUPTED
     except BrokenPipeError:
         # the interpreter flushes stdout once more when it ends

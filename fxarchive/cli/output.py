@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from fxarchive.errors import FxArchiveError, StoreError, escaped
+from fxarchive.store import without_scheme
 
 EXIT_CODES = "Exit codes: 0 all good, 1 a file is bad or cannot be read, 2 wrong usage."
 
@@ -88,9 +89,10 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun if count == 1 else plural}"
 
 
-def message_of(error: FxArchiveError) -> str:
-    """Return what is wrong in one line, without the path."""
-    return one_line(error.reason + "." if isinstance(error, StoreError) else str(error))
+def message_of(error: FxArchiveError, path: str | None = None) -> str:
+    """Return what is wrong in one line, without the path; but with it if that is not the one that is named."""
+    named = path is None or (isinstance(error, StoreError) and error.path in (path, without_scheme(path)))
+    return one_line(error.reason + "." if isinstance(error, StoreError) and named else str(error))
 
 
 def one_line(text: str) -> str:
@@ -102,7 +104,7 @@ def one_line(text: str) -> str:
 
 def complain(path: str, error: FxArchiveError) -> None:
     """Write one line about a bad file to stderr."""
-    complain_of(path, message_of(error))
+    complain_of(path, message_of(error, path))
 
 
 def complain_of(path: str, message: str) -> None:
@@ -142,7 +144,7 @@ def json_line(value: Any) -> None:
 
 def json_error(path: str, error: FxArchiveError) -> None:
     """Write what is wrong with a file as JSON."""
-    json_line({"path": path, "error": message_of(error), "error_kind": type(error).__name__})
+    json_line({"path": path, "error": message_of(error, path), "error_kind": type(error).__name__})
 
 
 def _jsonable(value: Any) -> Any:

@@ -37,7 +37,8 @@ def test_an_archive_that_is_there_is_replaced_only_by_force(call: Call, stream: 
     assert call("adopt", stream).code == 0
     code, out, err = call("adopt", stream)
     assert (code, out) == (1, "")
-    assert err == f"fxarchive: {stream}: it is there already; name another path or pass --force.\n"
+    archive = stream.with_suffix(".fxa")
+    assert err == f"fxarchive: {stream}: {archive}: it is there already; name another path or pass --force.\n"
     assert call("adopt", "--force", "--to", "2", stream).code == 0
     assert fxarchive.inspect(stream.with_suffix(".fxa")).schema == 2
 
