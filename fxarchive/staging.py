@@ -84,7 +84,7 @@ class Staged(WriteStream):
         """
         try:
             self.target = os.path.realpath(path)
-            replaced = _replaceable(self.target)
+            replaced = _replaceable(self.target, path)
             self.folder, name = os.path.split(self.target)
             if sweep:
                 remove_litter(self.folder, [name])
@@ -147,8 +147,8 @@ class Staged(WriteStream):
         self._raw.close()
 
 
-def _replaceable(target: str) -> os.stat_result | None:
-    """The file that will be replaced, if there is one."""
+def _replaceable(target: str, path: str) -> os.stat_result | None:
+    """The file that will be replaced, if there is one; ``path`` is what errors call it."""
     try:
         found = os.lstat(target)
     except FileNotFoundError:
@@ -158,7 +158,7 @@ def _replaceable(target: str) -> os.stat_result | None:
     if stat.S_ISDIR(found.st_mode):
         raise OSError(errno.EISDIR, "")
     if not stat.S_ISREG(found.st_mode):
-        raise StoreError(target, "it is not a regular file; open it and pass the open file to write to it")
+        raise StoreError(path, "it is not a regular file; open it and pass the open file to write to it")
     if not os.access(
         target, os.W_OK
     ):  # Only the folder counts for a rename, but a read-only file is so on purpose.

@@ -14,7 +14,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from .errors import StoreError
 from .staging import REASONS, Staged, WriteStream, one_line, store_error, sync_folder
@@ -163,7 +163,25 @@ def _open_url(url: str) -> Iterator[BinaryIO]:
     except Exception as error:
         raise store_error(url, error) from error
     with file:
-        yield file
+        yield cast("BinaryIO", _Remote(file, url))
+
+
+class _Remote:
+    """A file in a remote store; whatever goes wrong while it is read is a `StoreError` that names its URL."""
+
+    def __init__(self, file: Any, url: str) -> None:
+        self._file = file
+        self.name = url
+
+    def read(self, size: int = -1) -> bytes:
+        with as_store_error(self.name):
+            data: bytes = self._file.read(size)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with as_store_error(self.name):
+            position: int = self._file.seek(offset, whence)
+        return position
 
 
 @contextmanager

@@ -127,6 +127,26 @@ def test_a_symbolic_link_is_written_through(tmp_path: Path) -> None:
     assert (tmp_path / "real" / "a.fxa").read_bytes() == b"new"
 
 
+def test_other_names_of_a_file_keep_what_it_was(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.fxa", tmp_path / "other"
+    path.write_bytes(b"old")
+    os.link(path, other)
+    save(path, b"new")
+    assert (path.read_bytes(), other.read_bytes()) == (b"new", b"old")
+
+
+def test_a_device_is_not_replaced() -> None:
+    with pytest.raises(StoreError, match="^/dev/null: it is not a regular file"):
+        save("/dev/null", b"new")
+
+
+def test_what_is_no_file_is_called_as_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match="^pipe: it is not a regular file"):
+        save("pipe", b"new")
+
+
 def test_a_link_to_nothing_makes_the_file_it_names(tmp_path: Path) -> None:
     (tmp_path / "link.fxa").symlink_to("a.fxa")
     save(tmp_path / "link.fxa", b"new")

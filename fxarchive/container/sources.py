@@ -52,6 +52,8 @@ class FileSource:
         self._path = str(getattr(file, "name", "the file"))
         try:
             self.size = file.seek(0, os.SEEK_END)
+        except StoreError:
+            raise
         except (OSError, ValueError) as error:
             raise StoreError(self._path, f"it cannot be read at any offset ({error})") from error
 
@@ -62,6 +64,8 @@ class FileSource:
             with self._lock:
                 self._file.seek(offset)
                 return self._read(lambda _, count: self._file.read(count), offset, size)
+        except StoreError:
+            raise
         except (OSError, ValueError) as error:
             raise StoreError(self._path, f"it cannot be read ({error})") from error
 
