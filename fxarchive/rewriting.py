@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -241,23 +241,36 @@ def finish(drafts: Sequence[Draft]) -> Iterator[tuple[Draft, FxArchiveError | No
 
 @contextmanager
 def _synced(drafts: Sequence[Draft], failed: dict[int, FxArchiveError]) -> Iterator[None]:
-    """Sync drafts in threads while the caller reads them back; when this ends, all are synced, or in ``failed``."""
+    """Sync drafts in threads while the caller reads them back; when this ends, all are synced, or in ``failed``.
+
+    When an interrupt ends it, no thread has anything to do with a draft any more either.
+    """
+    stopped = threading.Event()
 
     def sync(first: int) -> None:
         for at in range(first, len(drafts), SYNCED_AT_ONCE):
+            if stopped.is_set():
+                return
             try:
                 drafts[at].staged.sync()
             except FxArchiveError as error:
                 failed[at] = error
 
     threads = [threading.Thread(target=sync, args=(at,)) for at in range(min(SYNCED_AT_ONCE, len(drafts)))]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:
+            thread.start()
         yield
-    finally:
         for thread in threads:
             thread.join()
+    except BaseException:
+        stopped.set()
+        raise
+    finally:
+        for thread in threads:
+            while thread.is_alive():
+                with suppress(KeyboardInterrupt):  # one is on its way already
+                    thread.join()
 
 
 def _check(draft: Draft) -> None:

@@ -72,6 +72,9 @@ class Staged(WriteStream):
         temporary: where it is until then.
     """
 
+    temporary = ""
+    _raw: io.FileIO | None = None
+
     def __init__(self, path: str, *, sweep: bool = True) -> None:
         """Begin to write.
 
@@ -82,27 +85,40 @@ class Staged(WriteStream):
         Raises:
             StoreError: the folder does not exist or may not be written, or the path is no place for a file.
         """
+        self._process = os.getpid()
         try:
             self.target = os.path.realpath(path)
             replaced = _replaceable(self.target, path)
             self.folder, name = os.path.split(self.target)
             if sweep:
                 remove_litter(self.folder, [name])
-            mode = 0o666 if replaced is None else replaced.st_mode & 0o777
-            self.temporary, self._descriptor = _create_locked(self.folder, name, mode)
+            self._create(name, 0o666 if replaced is None else replaced.st_mode & 0o777)
         except StoreError:
             raise
         except OSError as error:
             raise creation_error(path, error) from error
         self._raw = io.FileIO(self._descriptor, "wb")
-        try:
-            super().__init__(io.BufferedWriter(self._raw), path)
-            if replaced is not None:
-                _take_over(self._descriptor, replaced)
-        except BaseException:  # an interrupt
+        super().__init__(io.BufferedWriter(self._raw), path)
+        if replaced is not None:
+            _take_over(self._descriptor, replaced)
+
+    def _create(self, name: str, mode: int) -> None:
+        """Make a new file beside the target that nobody takes for litter."""
+        while True:
+            self.temporary = os.path.join(self.folder, f"{_prefix(name)}{secrets.token_hex(8)}.tmp")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._descriptor = os.open(self.temporary, flags, mode)
+            with suppress(OSError):  # A file system without locks: then nobody removes litter on it either.
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            if _is_at(self.temporary, self._descriptor):
+                return
+            os.close(self._descriptor)  # Between creation and lock, another writer took it for litter.
+
+    def __del__(self) -> None:
+        """Remove the file where an interrupt came between two steps and nobody knows of it; not that of a parent."""
+        if self.temporary and self._process == os.getpid():
             self.discard()
-            self._raw.close()
-            raise
+            self.close()
 
     def flush(self) -> None:
         """Hand everything to the system, so that the temporary file can be read back.
@@ -144,7 +160,8 @@ class Staged(WriteStream):
 
         The raw file is closed alone, which drops what a full disk left in the buffer.
         """
-        self._raw.close()
+        if self._raw is not None:
+            self._raw.close()
 
 
 def _replaceable(target: str, path: str) -> os.stat_result | None:
@@ -171,28 +188,6 @@ def _prefix(name: str) -> str:
     if len(os.fsencode(name)) > _NAME_BYTES:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     return f".{name}.fxa-"
-
-
-def _create_locked(folder: str, name: str, mode: int) -> tuple[str, int]:
-    """A new file beside the target that nobody takes for litter: its path and descriptor."""
-    while True:
-        temporary = os.path.join(folder, f"{_prefix(name)}{secrets.token_hex(8)}.tmp")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            descriptor = os.open(temporary, flags, mode)
-            with suppress(OSError):  # A file system without locks: then nobody removes litter on it either.
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_at(temporary, descriptor):
-                return temporary, descriptor
-        except OSError:
-            raise
-        except (
-            BaseException
-        ):  # an interrupt, which may come when the file is there and before its descriptor is known
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
-        os.close(descriptor)  # Between creation and lock, another writer took it for litter.
 
 
 def _is_at(path: str, descriptor: int) -> bool:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,28 @@ def test_the_command_says_so(
     monkeypatch.setattr(container, "open_archive", interrupt)
     assert run(["verify", str(tmp_path / "a.fxa")]) == INTERRUPTED
     assert capsys.readouterr().err == f"fxarchive: {STOPPED}\n"
+
+
+def test_an_interrupt_waits_for_the_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are not closed while a thread syncs them."""
+    path = tmp_path / "a.fxa"
+    path.write_bytes(OLD)
+    sync, join = staging.Staged.sync, threading.Thread.join
+    synced: list[str] = []
+    joins = iter([interrupt, interrupt])
+
+    def slowly(staged: staging.Staged) -> None:
+        time.sleep(0.2)
+        sync(staged)
+        synced.append(staged.target)
+
+    monkeypatch.setattr(staging.Staged, "sync", slowly)
+    monkeypatch.setattr(threading.Thread, "join", lambda thread, *args: next(joins, join)(thread, *args))
+    with steps(OLDER), pytest.raises(KeyboardInterrupt):
+        fxarchive.upgrade(path)
+    assert synced == [str(path)]
+    assert path.read_bytes() == OLD
+    assert os.listdir(tmp_path) == ["a.fxa"]
 
 
 MOMENTS = [(staging, "_is_at"), (staging, "_take_over"), (container, "write"), (os, "replace")]

@@ -136,14 +136,14 @@ def test_other_names_of_a_file_keep_what_it_was(tmp_path: Path) -> None:
 
 
 def test_a_device_is_not_replaced() -> None:
-    with pytest.raises(StoreError, match="^/dev/null: it is not a regular file"):
+    with pytest.raises(StoreError, match=r"^/dev/null: it is not a regular file"):
         save("/dev/null", b"new")
 
 
 def test_what_is_no_file_is_called_as_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(StoreError, match="^pipe: it is not a regular file"):
+    with pytest.raises(StoreError, match=r"^pipe: it is not a regular file"):
         save("pipe", b"new")
 
 
