@@ -6,10 +6,11 @@ that writing, hashing and syncing take the time of the slowest of them and not o
 
 from __future__ import annotations
 
+import _thread
 import hashlib
-import threading
 from collections.abc import Collection
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from fxarchive.container import Section
@@ -42,7 +43,8 @@ class ReadBack:
         self._names = names
         self._written: SimpleQueue[tuple[str, int, int] | None] = SimpleQueue()
         self._digests: dict[str, Any] = {}
-        self._thread: threading.Thread | None = None
+        self._begun = self._ended = False
+        self._news: SimpleQueue[None] = SimpleQueue()
         self._stopped = False
         self._error: StoreError | None = None
 
@@ -55,9 +57,9 @@ class ReadBack:
         if name not in self._names:
             return
         self.staged.flush()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run)
-            self._thread.start()
+        if not self._begun:
+            self._begun = True
+            _thread.start_new_thread(self._run, ())
         self._written.put((name, offset, size))
 
     def digest_of(self, section: Section) -> bytes | None:
@@ -80,10 +82,10 @@ class ReadBack:
         self._join()
 
     def _join(self) -> None:
-        if self._thread is not None:
-            self._written.put(None)
-            self._thread.join()
-            self._thread = None
+        self._written.put(None)
+        while self._begun and not self._ended:
+            with suppress(Empty):
+                self._news.get(timeout=1)
 
     def _run(self) -> None:
         try:
@@ -93,6 +95,9 @@ class ReadBack:
                     self._hash(file, buffer, *run)
         except OSError as error:
             self._error = store_error(self.staged.target, error)
+        finally:
+            self._ended = True
+            self._news.put(None)
 
     def _hash(self, file: Any, buffer: memoryview, name: str, offset: int, size: int) -> None:
         digest = self._digests.setdefault(name, hashlib.sha256())

@@ -7,11 +7,12 @@ Weights are copied as they are stored, never decoded: they are hashed once, as t
 
 from __future__ import annotations
 
+import _thread
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from fxarchive import chain, container, staging, store
@@ -245,32 +246,36 @@ def _synced(drafts: Sequence[Draft], failed: dict[int, FxArchiveError]) -> Itera
 
     When an interrupt ends it, no thread has anything to do with a draft any more either.
     """
-    stopped = threading.Event()
+    count = min(SYNCED_AT_ONCE, len(drafts))
+    begun: set[int] = set()
+    ended: set[int] = set()
+    stopped: list[bool] = []
+    news: SimpleQueue[None] = SimpleQueue()
 
     def sync(first: int) -> None:
+        begun.add(first)
         for at in range(first, len(drafts), SYNCED_AT_ONCE):
-            if stopped.is_set():
-                return
+            if stopped:
+                break
             try:
                 drafts[at].staged.sync()
             except FxArchiveError as error:
                 failed[at] = error
+        ended.add(first)
+        news.put(None)
 
-    threads = [threading.Thread(target=sync, args=(at,)) for at in range(min(SYNCED_AT_ONCE, len(drafts)))]
+    # An interrupt in `Thread.start` or `Thread.join` can leave a lock behind that nobody gives back; none can here.
     try:
-        for thread in threads:
-            thread.start()
+        for first in range(count):
+            _thread.start_new_thread(sync, (first,))
         yield
-        for thread in threads:
-            thread.join()
-    except BaseException:
-        stopped.set()
-        raise
+        while len(ended) < count:
+            news.get()
     finally:
-        for thread in threads:
-            while thread.is_alive():
-                with suppress(KeyboardInterrupt):  # one is on its way already
-                    thread.join()
+        stopped.append(True)  # whichever begins now does nothing
+        while begun - ended:
+            with suppress(KeyboardInterrupt, Empty):  # an interrupt is on its way already
+                news.get(timeout=0.1)
 
 
 def _check(draft: Draft) -> None:
