@@ -126,7 +126,17 @@ def pack(enc: Encoder, values: list[Value]) -> Column:
     """Return the shortest column that holds ``values``."""
     if not values:
         return ["plain", []]
-    rows = [_row_of(enc, value) for value in values]
+    rows: list[int | None] = []
+    known, table = enc.values, enc.document["values"]
+    for value in values:
+        row = None
+        if type(value) is list and value[0] not in REFERENCES:
+            key = marshal.dumps(value, 2)  # equal bytes for equal values; only a key, see graphs
+            row = known.get(key)
+            if row is None:
+                row = known[key] = len(table)
+                table.append(value)
+        rows.append(row)
     if None not in rows:
         return ["value", rows]
     packed = [value if row is None else ["value", row] for value, row in zip(values, rows, strict=True)]
@@ -135,18 +145,6 @@ def pack(enc: Encoder, values: list[Value]) -> Column:
     if not forms and length == 2:
         return [tag, [value[1] for value in packed]]
     return ["plain", packed]
-
-
-def _row_of(enc: Encoder, value: Value) -> int | None:
-    """Return the row of `values` that holds what is equal to ``value``; None for what is no container, or short."""
-    if type(value) is not list or value[0] in REFERENCES:
-        return None
-    key = marshal.dumps(value, 2)  # equal bytes for equal values; only a key, see graphs
-    row = enc.values.get(key)
-    if row is None:
-        enc.values[key] = row = len(enc.document["values"])
-        enc.document["values"].append(value)
-    return row
 
 
 # decoding

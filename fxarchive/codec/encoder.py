@@ -174,6 +174,10 @@ class Encoder:
         if len(self._steps) >= MAX_DEPTH:
             raise Refused.because(f"it is nested more than {MAX_DEPTH} containers deep")
 
+    def is_inside(self) -> bool:
+        """Whether the value at hand is part of another, or of the arguments of a node."""
+        return bool(self._steps) or self.operands is not None
+
     def here(self) -> str:
         """Return the path of the value at hand, for work on it that is put off."""
         return self.path + "".join([step(len(done)) for step, done in self._steps])

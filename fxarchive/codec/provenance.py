@@ -47,6 +47,8 @@ class _Table:
         """Address of a graph -> its number."""
         self.actions: dict[tuple[int, ...], str] = {}
         """Ids of actions -> what is stored for them."""
+        self.heads: dict[tuple[str, str], tuple[int, int]] = {}
+        """A pass and actions, of which there are few -> their rows in `texts`."""
         self.sizes: list[int] = []
         """Sources at and below each row."""
 
@@ -107,8 +109,11 @@ def _add(enc: Encoder, table: _Table, key: Any) -> int:
         raise Refused.because(f"a node source with {size} others below it cannot be kept; {_REMEDY}")
     table.sizes.append(size)
     columns, text = table.columns, enc.text
-    columns["pass"].append(text(pass_name))
-    columns["action"].append(text(actions))
+    head = table.heads.get((pass_name, actions))
+    if head is None:
+        head = table.heads[pass_name, actions] = text(pass_name), text(actions)
+    columns["pass"].append(head[0])
+    columns["action"].append(head[1])
     columns["graph"].append(0 if named is None else 1 + table.graphs.setdefault(graph, len(table.graphs)))
     columns["name"].append(0 if named is None else text(name))
     if " at 0x" in target:  # quick, since hardly any says where it was

@@ -110,3 +110,33 @@ def test_the_bytes_are_those_of_any_named_tuple(monkeypatch: pytest.MonkeyPatch)
     quick = fxarchive.dumps(graph_with("tensor_meta", values))
     monkeypatch.setitem(families.ENCODE, TensorMetadata, encode_named)
     assert fxarchive.dumps(graph_with("tensor_meta", values)) == quick
+
+
+def test_symbolic_tensor_metadata_keeps_its_sizes_and_its_dicts() -> None:
+    class Net(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (torch.relu(x) + 1).relu().transpose(0, 1)
+
+    sizes = {0: torch.export.Dim("a", min=2, max=9), 1: torch.export.Dim("b", min=2, max=9)}
+    program = torch.export.export(Net(), (torch.ones(3, 4),), dynamic_shapes=(sizes,), strict=False)
+    shown = [
+        (node.name, repr(node.meta.get("tensor_meta")), repr(node.meta["val"]))
+        for node in program.graph.nodes
+        if node.op != "output"
+    ]
+    loaded = fxarchive.loads(fxarchive.dumps(program.graph_module))
+    nodes = [node for node in loaded.graph.nodes if node.op != "output"]
+    assert [
+        (node.name, repr(node.meta.get("tensor_meta")), repr(node.meta["val"])) for node in nodes
+    ] == shown
+    noted = [node.meta["tensor_meta"] for node in nodes if "tensor_meta" in node.meta]
+    assert len({id(value.qparams) for value in noted}) == len(noted) > 2
+
+
+def test_symbolic_bytes_are_those_of_any_named_tuple(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Tanh(), torch.nn.ReLU())
+    sizes = {0: torch.export.Dim("a", min=2, max=9)}
+    program = torch.export.export(net, (torch.ones(3, 4),), dynamic_shapes=(sizes,), strict=False)
+    quick = fxarchive.dumps(program.graph_module)
+    monkeypatch.setitem(families.ENCODE, TensorMetadata, encode_named)
+    assert fxarchive.dumps(program.graph_module) == quick
