@@ -86,6 +86,9 @@ TRACING_CONTEXTS = "tracing-contexts"
 ZERO_TENSORS = "zero-tensors"
 """Feature flag of archives with FakeTensors that stand for zeros without elements (`torch._efficientzerotensor`)."""
 
+TRAINING_MODES = "training-modes"
+"""Feature flag of archives with GraphModules whose `train` and `eval` quantization took over."""
+
 FEATURES: frozenset[str] = frozenset(
     {
         SYMBOLIC_SHAPES,
@@ -101,6 +104,7 @@ FEATURES: frozenset[str] = frozenset(
         TENSOR_SUBCLASSES,
         SCRIPT_OBJECTS,
         ZERO_TENSORS,
+        TRAINING_MODES,
     }
 )
 """Feature flags that this release understands."""
@@ -255,6 +259,9 @@ class Module(TypedDict, total=False):
     unlifted: list[Any]
     """What `ExportedProgram.module` put into a GraphModule: ``[hooks before, hooks after, methods]``, each
     a list of names (feature flag "exported-programs")."""
+    train_eval: list[str]
+    """``[package, kind]``: whose `train` and `eval` a GraphModule has, and what they do; left out where they are those
+    of its class (feature flag "training-modes")."""
     guards: list[Any]
     """``[paths, guards]`` of a module that checks the inputs of another; such a row has no class and no graph
     (feature flag "exported-programs")."""

@@ -77,7 +77,7 @@ adoption
 codec.filters codec.installed codec.deferral
 codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.resolve
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions
-codec.record_rules codec.standard codec.artefacts
+codec.record_rules codec.standard codec.artefacts codec.training_modes
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.programs
 codec.fast.shape_env_names codec.fast.zero_tensors codec.guard_functions
 codec.fast.unlifting

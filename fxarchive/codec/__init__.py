@@ -20,6 +20,7 @@ from fxarchive.codec.families import ENCODE, ENCODE_WHERE, decoders
 from fxarchive.codec.filters import KEEP_ALL, Filters
 from fxarchive.codec.isolation import import_fake_tensors, isolated
 from fxarchive.codec.running_torch import resolve_targets
+from fxarchive.codec.training_modes import import_factories
 from fxarchive.codec.unlifted import import_parts
 from fxarchive.collection import collection_paused
 from fxarchive.document import FEATURES, Document
@@ -143,6 +144,8 @@ def decode(
         document = dec.document  # its calls as this torch takes them
         if any(["unlifted" in module or "guards" in module for module in document["modules"]]):
             import_parts()
+        if any(["train_eval" in module for module in document["modules"]]):
+            import_factories()
         with isolated(), collection_paused():
             root = dec.value(document["root"])
             held = dec.value(document["examples"]) if examples else None

@@ -23,7 +23,11 @@ from fxarchive.inert import InertRecord
 DESCRIPTORS = "torch._functorch._aot_autograd.descriptors"
 SOURCES = "torch._dynamo.source"
 QUANTIZERS = ("torch.ao.quantization.quantizer.quantizer", "torchao.quantization.pt2e.quantizer.quantizer")
-OBSERVERS = ("torch.ao.quantization.observer", "torchao.quantization.pt2e.observer")
+WRAPPERS_OF_OBSERVERS = (
+    "torch.ao.quantization.observer._PartialWrapper",
+    "torchao.quantization.pt2e.observer._PartialWrapper",
+    "torchao.quantization.pt2e.observer.PartialWrapper",
+)
 
 QCONFIG = "torch.ao.quantization.qconfig.QConfig"
 _OBSERVERS_ON_A_DEVICE = "torch.ao.quantization.qconfig._add_module_to_qconfig_obs_ctr"
@@ -59,6 +63,12 @@ _SPEC_NAMES = (
     "DerivedQuantizationSpec",
 )
 
+_ANNOTATIONS_OF_BACKENDS = (
+    "torch.ao.quantization.quantizer.x86_inductor_quantizer._X86InductorQuantizationAnnotation",
+    "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer._X86InductorQuantizationAnnotation",
+    "torchao.quantization.pt2e.quantizer.arm_inductor_quantizer._ArmInductorQuantizationAnnotation",
+)
+
 _STR, _BOOL, _INT = (str,), (bool,), (int,)
 _OPTIONAL_INT = (int, NoneType)
 
@@ -79,6 +89,7 @@ FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "dtype": (torch.dtype,), "scale": (float,), "zero_point": _INT, "quant_min": _OPTIONAL_INT,
     "quant_max": _OPTIONAL_INT, "ch_axis": _OPTIONAL_INT, "is_dynamic": _BOOL, "derived_from": (list, tuple),
     "input_qspec_map": (dict,), "allow_implicit_sharing": _BOOL, "_annotated": _BOOL,
+    "_is_output_of_quantized_pattern": _BOOL,
     "qscheme": (type(torch.per_tensor_affine), NoneType),
 }  # fmt: skip
 """Types that a field of a class may have, wherever its name occurs; other fields are checked by their kind."""
@@ -412,7 +423,8 @@ KINDS: dict[str, Kind] = {
     **{f"{SOURCES}.{name}": Kind(read_source, check_fields, make_source) for name in _SOURCE_NAMES},
     **{f"{module}.{name}": _VALUE for module in QUANTIZERS for name in _SPEC_NAMES},
     **{f"{module}.QuantizationAnnotation": _OBJECT for module in QUANTIZERS},
-    **{f"{module}._PartialWrapper": Kind(read_wrapper, check_wrapper, make_wrapper) for module in OBSERVERS},
+    **dict.fromkeys(_ANNOTATIONS_OF_BACKENDS, _OBJECT),
+    **{name: Kind(read_wrapper, check_wrapper, make_wrapper) for name in WRAPPERS_OF_OBSERVERS},
     "torch.ao.quantization.fx.utils.ObservedGraphModuleAttrs": _OBJECT,
     "torch.ao.quantization.fx.custom_config.PrepareCustomConfig": _PLAIN,
     "torch.ao.quantization.qconfig_mapping.QConfigMapping": _PLAIN,

@@ -79,7 +79,10 @@ def encode_node_value(enc: Encoder, node: Node) -> Value:
     row = encode_graph(enc, node.graph, enc.here())
     number = enc.numbers[id(node.graph)].get(node)
     if number is None:
-        raise Refused.because(f"the node {node.name} was erased from its graph")
+        raise Refused.because(
+            f"the node {node.name} was erased from its graph; take away what refers to it, or leave metadata that "
+            'cannot be kept out with on_unsupported="drop"'
+        )
     return ["node", row, number]
 
 

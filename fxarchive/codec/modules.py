@@ -36,7 +36,8 @@ from fxarchive.codec.module_rules import (
 )
 from fxarchive.codec.operators import decode_class, encode_class
 from fxarchive.codec.tensors import tensor_of_row
-from fxarchive.codec.unlifted import encode_unlifted, is_unlifted_class, put_around
+from fxarchive.codec.training_modes import METHODS, encode_training_modes, set_training_modes
+from fxarchive.codec.unlifted import encode_unlifted, is_unlifted_class, note_guards, put_around
 from fxarchive.document import Module, Value
 from fxarchive.errors import InvalidDocument, Problem, shortened
 
@@ -90,6 +91,12 @@ def _fill_record(enc: Encoder, module: torch.nn.Module, path: str, record: dict[
     if isinstance(module, GraphModule) and is_unlifted_class(made_from(module)):
         record["unlifted"], mine, methods = encode_unlifted(enc, module)
         own, covered = own | mine, covered | methods
+    if isinstance(module, GraphModule):
+        note_guards(enc, module)
+        train_eval = encode_training_modes(enc, module)
+        if train_eval is not None:
+            record["train_eval"] = train_eval
+            covered |= set(METHODS)
     if is_guard_module(module):
         record["guards"] = encode_guards(enc, module)
         covered |= {"forward", "paths", "guards"}
@@ -297,6 +304,8 @@ def _fill(dec: Decoder, module: torch.nn.Module, where: str, record: dict[str, A
         fill_graph_module(dec, module, where, record)
         if "unlifted" in record:
             put_around(module, record["unlifted"])
+    if "train_eval" in record:
+        set_training_modes(dec, module, where, record["train_eval"])
     if isinstance(module, torch.nn.RNNBase) and "_flat_weights" not in held:
         _fill_rnn(held, where)
     if "waits" in record:

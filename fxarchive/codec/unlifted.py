@@ -68,7 +68,6 @@ def encode_unlifted(
         record.append(names)
     methods = [name for name, part in known.methods.items() if _is_bound(held.get(name), module, part)]
     record.append(methods)
-    _note_guards(enc, module)
     return record, frozenset(own), set(methods)
 
 
@@ -80,8 +79,9 @@ def _is_bound(value: Any, module: GraphModule, part: Any) -> bool:
     )
 
 
-def _note_guards(enc: Encoder, module: GraphModule) -> None:
-    info = getattr(module.graph._codegen, "pytree_info", None)
+def note_guards(enc: Encoder, module: GraphModule) -> None:
+    """Remember the inputs of a module for what checks them, where it has such a child: it is encoded after it."""
+    info = getattr(getattr(vars(module).get("_graph"), "_codegen", None), "pytree_info", None)
     for child in module._modules.values():
         if child is not None and is_guard_module(child) and info is not None:
             note_inputs(enc, child, list(info.orig_args), info.in_spec)

@@ -33,6 +33,7 @@ from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
 import fxarchive
 from fxarchive import Artefact, ArtefactCall
+from fxarchive.codec.training_modes import METHODS, Missing
 
 from ..material import configs
 from ..material.models import Point
@@ -504,6 +505,14 @@ def registered_values() -> Any:
     return module
 
 
+def training_modes() -> Any:
+    """Graphs whose `train` and `eval` quantization took over, as a process without its package has them."""
+    modules = [fx.symbolic_trace(nn.Linear(2, 2)) for _ in range(2)]
+    for module, kind in zip(modules, ("refuse", "rewrite"), strict=True):
+        vars(module).update(dict.fromkeys(METHODS, Missing("torchao", kind)))
+    return modules
+
+
 VALUES: tuple[Callable[[], Any], ...] = (
     atoms,
     containers,
@@ -526,6 +535,7 @@ VALUES: tuple[Callable[[], Any], ...] = (
     records,
     artefacts,
     contexts,
+    training_modes,
 )
 """What makes the root of an entry."""
 
