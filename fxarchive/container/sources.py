@@ -40,7 +40,11 @@ class BufferSource:
 
 
 class FileSource:
-    """A binary file that can seek; its position may change. Safe to read from several threads."""
+    """A binary file that can seek; its position may change. Safe to read from several threads.
+
+    Attributes:
+        plain: whether it is a file of the system, which can be mapped and is read without a seek.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -48,7 +52,7 @@ class FileSource:
         self._map: memoryview | None = None
         # Other files that have a descriptor, such as gzip.GzipFile, do not show its bytes.
         raw = file.raw if isinstance(file, io.BufferedReader) else file
-        self._plain = type(raw) is io.FileIO
+        self.plain = type(raw) is io.FileIO
         self._path = str(getattr(file, "name", "the file"))
         try:
             self.size = file.seek(0, os.SEEK_END)
@@ -59,7 +63,7 @@ class FileSource:
 
     def read_at(self, offset: int, size: int, /) -> bytes:
         try:
-            if self._plain:
+            if self.plain:
                 return self._read(lambda at, count: os.pread(self._file.fileno(), count, at), offset, size)
             with self._lock:
                 self._file.seek(offset)
@@ -84,7 +88,7 @@ class FileSource:
 
     def map(self) -> memoryview | None:
         """The file as private writable pages: a write changes memory, never the file."""
-        if not self._plain:
+        if not self.plain:
             return None
         if self._map is None and self.size:
             # Without a reservation, a file larger than the memory of the machine can be mapped too.
