@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
 from .errors import StoreError
@@ -127,6 +127,13 @@ def _open_local(path: str) -> Iterator[BinaryIO]:
         raise StoreError(path, "it is not a regular file; pass its bytes or an open file that can seek")
     with open(descriptor, "rb") as file:
         yield file
+
+
+def forget(file: BinaryIO) -> None:
+    """Let the system drop the pages of a local file that will be replaced, which takes time when that happens."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 @contextmanager

@@ -203,6 +203,8 @@ def _begin(path: str, target: str, order: Order, *, sweep: bool) -> UpgradeRepor
             return write_remote(path, target, archive, made, order)
         backup = order.backup and target == path
         draft = write_draft(path, target, archive, made, resources, backup=backup, sweep=sweep)
+        if target == path and not backup:
+            store.forget(file)
         draft.resources = resources.pop_all()
         return draft
 

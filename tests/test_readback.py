@@ -188,3 +188,20 @@ def test_a_write_that_fails_leaves_no_thread(followed: Path, monkeypatch: pytest
     assert only(before)
     assert followed.read_bytes() == data
     assert os.listdir(followed.parent) == ["a.fxa"]
+
+
+@pytest.mark.parametrize("backup", [False, True])
+def test_pages_of_a_file_that_will_be_replaced_are_dropped(
+    followed: Path, monkeypatch: pytest.MonkeyPatch, backup: bool
+) -> None:
+    dropped: list[int] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda *args: dropped.append(args[2]), raising=False)
+    with steps(NEWER, newest=3):
+        assert fxarchive.upgrade(followed, backup=backup).result == "upgraded"
+    assert dropped == ([] if backup else [0])
+
+
+def test_systems_without_that_advice(followed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    with steps(NEWER, newest=3):
+        assert fxarchive.upgrade(followed).result == "upgraded"
