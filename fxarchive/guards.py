@@ -25,7 +25,9 @@ INPUTS = "L"
 """Name of the dict of inputs in the guards of an ExportedProgram."""
 
 _TEXT = re.compile(r"(?:'[^'\"\\\n{}]*'|[A-Za-z0-9_ .,()\[\]+\-*/%<>=!&|^~])*")
-_ITEM = re.compile(rf"(?<![\w.]){INPUTS}\['[^'\"\\\n{{}}]*'\]\[\d{{1,9}}\]", re.ASCII)
+_ITEMS = re.compile(
+    rf"(?<![\w.]){INPUTS}\['[^'\"\\\n{{}}]*'\](?:\[(?:\d{{1,9}}|'[^'\"\\\n{{}}]*')\])+", re.ASCII
+)
 _PATH = re.compile(r"([A-Za-z_]\w*)((?:\.(?!__)[A-Za-z_]\w*|\[(?:-?\d{1,9}|'[^'\"\\\n{}]*')\])*)", re.ASCII)
 
 _READERS = frozenset({"size", "stride", "storage_offset", "item"})
@@ -78,12 +80,21 @@ def with_items_renamed(text: str, names: Mapping[str, str]) -> str:
 
     Args:
         text: what names items as ``L['args'][0]``.
-        names: such an item -> what stands in its place; others stay.
+        names: such an item, or an item of an item -> what stands in its place; others stay.
 
     >>> with_items_renamed("L['args'][1].size()[0] > 3", {"L['args'][1]": "L['args_1']"})
     "L['args_1'].size()[0] > 3"
     """
-    return _ITEM.sub(lambda found: names.get(found[0], found[0]), text)
+    return _ITEMS.sub(lambda found: _renamed(found[0], names), text)
+
+
+def _renamed(item: str, names: Mapping[str, str]) -> str:
+    end = len(item)
+    while end > 0:
+        if item[:end] in names:
+            return names[item[:end]] + item[end:]
+        end = item.rfind("[", 0, end)
+    return item
 
 
 def parse(text: str, roots: Collection[str]) -> ast.expr | None:

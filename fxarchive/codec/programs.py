@@ -18,7 +18,6 @@ from torch.utils import _pytree as pytree
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fast import programs as fast
-from fxarchive.codec.fast import unlifting
 from fxarchive.codec.modules import decode_module, encode_module
 from fxarchive.codec.restated import restate_inputs, written
 from fxarchive.document import EXPORTED_PROGRAMS, Program, Value
@@ -204,8 +203,7 @@ def _fill(dec: Decoder, program: Any, where: str, record: dict[str, Any]) -> Non
     # containers that others share are filled later, so what stands in them is checked when all is there
     dec.later(lambda: _check(where, contents))
     fast.fill(dec, program, contents)
-    if not unlifting.knows_numbered_inputs():
-        dec.last(lambda: restate_inputs(program))
+    dec.last(lambda: restate_inputs(program))
 
 
 def _unflattened(dec: Decoder, where: str, spec: Any, leaves: Value) -> Any:

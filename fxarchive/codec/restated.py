@@ -1,20 +1,23 @@
-"""Guards that number the inputs of a program, restated for a torch that knows inputs by their names alone.
+"""Guards that name the inputs of a program in the way of another release, restated in that of the running torch.
 
 Strict exports of torch 2.10 and later write ``L['flat_args'][1]`` for the second input, in guards and in the sources
 of symbols, and their `module()` puts the path of that input in its place, as it puts ``L['args_1']`` in the place of
-``L['args'][1]``. Torch 2.9 does neither, and generates code with a name that is not there. So under 2.9 a program has
-guards that it takes, and each of them knows the text that is saved again.
+``L['args'][1]``. Torch 2.9 does neither. Exports of torch 2.7 write ``L['args'][0][1]`` for the second argument and
+``L['args'][1]['y']`` for the one called y, which no release with guards knows. Torch would generate code with a name
+that is not there. So a program has guards that the running torch takes, and each of them knows the text that is saved
+again.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils import _pytree as pytree
 
+from fxarchive.codec.fast import unlifting
 from fxarchive.codec.fast.programs import GUARDS
 from fxarchive.codec.guard_modules import input_paths
 from fxarchive.codec.symbolic.sources import restated_source, source_text
@@ -22,6 +25,9 @@ from fxarchive.guards import INPUTS, is_guard, with_items_renamed
 
 NUMBERED = "flat_args"
 """What strict exports of torch 2.10 and later call the list of all inputs."""
+
+PAIRED = "args"
+"""What exports of torch 2.7 call the pair of all arguments, by place and by name."""
 
 _NUMBERED_SOURCE = re.compile(
     rf"{INPUTS}\['{NUMBERED}'\]\[(\d{{1,9}})\](?:\.size\(\)\[(\d{{1,9}})\])?", re.ASCII
@@ -52,12 +58,21 @@ def written(guard: str) -> str:
 
 
 def restate_inputs(program: Any) -> None:
-    """Let the guards of a whole program, and the sources of its symbols, name inputs as torch 2.9 does."""
+    """Let the guards of a whole program, and the sources of its symbols, name inputs as the running torch does."""
     if program.example_inputs is None or GUARDS not in vars(program):  # torch generates none
         return
     environments = list(_environments(program))
+    arguments = _argument_names(program)
+    spread = [found for name in arguments if (found := _SPREAD.fullmatch(name)) and found[1] not in arguments]
+    called = {*arguments, *[found[1] for found in spread]}
+    names: dict[str, str] = {}
     try:
-        names = _other_names(program, environments)
+        if not unlifting.knows_numbered_inputs():
+            names |= {f"{INPUTS}['{found[1]}'][{found[2]}]": f"{INPUTS}['{found[0]}']" for found in spread}
+            if NUMBERED not in called or _are_numbered(program, environments):
+                names |= _names_of_numbers(program, arguments)
+        if PAIRED not in called:
+            names |= _names_of_pairs(program, arguments)
     except (
         ValueError
     ):  # a container of the user's that pytree knows without keys; torch's `module()` needs them
@@ -70,16 +85,27 @@ def restate_inputs(program: Any) -> None:
             ]
 
 
-def _other_names(program: Any, environments: list[Any]) -> dict[str, str]:
-    """Return what an item of inputs is called -> what torch 2.9 calls it."""
-    arguments = _argument_names(program)
-    spread = [found for name in arguments if (found := _SPREAD.fullmatch(name)) and found[1] not in arguments]
-    names = {f"{INPUTS}['{found[1]}'][{found[2]}]": f"{INPUTS}['{found[0]}']" for found in spread}
-    if NUMBERED not in {*arguments, *[found[1] for found in spread]} or _are_numbered(program, environments):
-        paths = input_paths(arguments, *program.example_inputs)
-        for place, path in enumerate(paths):
-            names[f"{INPUTS}['{NUMBERED}'][{place}]"] = f"{INPUTS}{pytree.keystr(path)}"
-    return names
+def _names_of_numbers(program: Any, arguments: list[str]) -> dict[str, str]:
+    """Return what strict exports of torch 2.10 and later call each input -> its path by names."""
+    paths = input_paths(arguments, *program.example_inputs)
+    return {
+        f"{INPUTS}['{NUMBERED}'][{place}]": f"{INPUTS}{pytree.keystr(path)}"
+        for place, path in enumerate(paths)
+    }
+
+
+def _names_of_pairs(program: Any, arguments: list[str]) -> dict[str, str]:
+    """Return what exports of torch 2.7 call each input, of the pair of all arguments -> its path by names."""
+    args, kwargs = program.example_inputs
+    by_place = dict(enumerate(arguments[: len(args)]))
+    found: dict[str, str] = {}
+    for path, _ in pytree.tree_leaves_with_path((tuple(args), kwargs)):
+        place, item, *rest = cast(Any, path)
+        name = by_place.get(item.idx) if place.idx == 0 else item.key
+        if name is not None:
+            of_pair = f"{INPUTS}['{PAIRED}']{pytree.keystr(path)}"
+            found[of_pair] = f"{INPUTS}['{name}']{pytree.keystr(tuple(rest))}"
+    return found
 
 
 def _argument_names(program: Any) -> list[str]:

@@ -1,6 +1,7 @@
-"""Strict exports of torch 2.10 and later under a torch that knows inputs by their names alone, as 2.9 does.
+"""Programs whose guards name inputs in the way of another release than the running one.
 
-The same is asked of every release: where torch knows numbered inputs too, it is told that it does not.
+Strict exports of torch 2.10 and later are asked of every release as of 2.9: where torch knows numbered inputs, it is
+told that it does not.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fxarchive.codec.restated import restated, written
 
 from ..compare import assert_same
 from ..corpus.files import document_of
-from ..material import programs, strict_programs
+from ..material import guarded_programs, programs
 from .test_programs import outcome
 
 pytestmark = [
@@ -66,7 +67,7 @@ def check(name: str, program: ExportedProgram) -> None:
     assert (error, text[:12]) == ("AssertionError", "Guard failed"), text
 
 
-@pytest.mark.parametrize("path", strict_programs.ARCHIVES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", guarded_programs.STRICT, ids=lambda path: path.stem)
 @pytest.mark.usefixtures("names_alone")
 def test_archives_of_other_releases_run(path: Path) -> None:
     loaded = fxarchive.load(path)
@@ -77,7 +78,7 @@ def test_archives_of_other_releases_run(path: Path) -> None:
         check(name, program)
 
 
-@pytest.mark.parametrize("path", strict_programs.ARCHIVES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", guarded_programs.STRICT, ids=lambda path: path.stem)
 @pytest.mark.usefixtures("names_alone")
 def test_what_they_are_decomposed_into_runs(path: Path) -> None:
     for name, program in fxarchive.load(path).items():
@@ -87,7 +88,7 @@ def test_what_they_are_decomposed_into_runs(path: Path) -> None:
         check(name, fxarchive.loads(fxarchive.dumps(other)))
 
 
-@pytest.mark.parametrize("path", strict_programs.ARCHIVES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", guarded_programs.STRICT, ids=lambda path: path.stem)
 def test_they_are_saved_again_as_they_were(path: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unlifting, "knows_numbered_inputs", lambda: False)
@@ -107,6 +108,21 @@ def test_they_are_saved_again_as_they_were(path: Path, tmp_path: Path) -> None:
     # what was saved there runs where numbered inputs are known
     for name, program in fxarchive.loads(again).items():
         check(name, program)
+
+
+def test_programs_of_torch_2_7_can_be_decomposed() -> None:
+    data = guarded_programs.OF_TORCH_2_7.read_bytes()
+    loaded = fxarchive.loads(data)
+    again = fxarchive.dumps(loaded)
+    assert fxarchive.dumps(fxarchive.loads(again)) == again
+    for found in (loaded, fxarchive.loads(again)):
+        for name in (
+            "state",
+            "convolution",
+        ):  # the sizes of `shifted` are one symbol there, which needs no guard
+            other = found[name].run_decompositions()
+            assert GUARDS[name] <= set(other._guards_code)
+            check(name, other)
 
 
 class Listed(nn.Module):
@@ -181,7 +197,7 @@ def test_inputs_that_are_called_as_a_list_of_inputs(name: str, strict: bool) -> 
 @pytest.mark.usefixtures("names_alone")
 def test_two_loads_into_one_mode_share_their_symbols() -> None:
     mode = FakeTensorMode(shape_env=ShapeEnv())
-    data = fxarchive.dumps(fxarchive.load(strict_programs.ARCHIVES[0])["shifted"])
+    data = fxarchive.dumps(fxarchive.load(guarded_programs.STRICT[0])["shifted"])
     first, second = (fxarchive.loads(data, fake_mode=mode) for _ in range(2))
     assert first._guards_code == second._guards_code
     assert len(mode.shape_env.var_to_sources) == 2
