@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.fx.graph import CodeGen, _PyTreeCodeGen, _PyTreeInfo
 from fxarchive.codec import columns, facts
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
-from fxarchive.codec.fast.nodes import node_builder
+from fxarchive.codec.fast.nodes import Rows, build_nodes
 from fxarchive.codec.operators import decode_target, encode_target, name_of, resolve_name
 from fxarchive.codec.patterns import compile_pattern, encode_arguments, refuse_unprintable
 from fxarchive.document import OPS, Value
@@ -235,32 +236,46 @@ def _build(dec: Decoder, row: int, record: dict[str, Any]) -> Graph:
 
 def _build_nodes(dec: Decoder, record: dict[str, Any], graph: Graph) -> list[Node]:
     names = record["names"].split("\n") if record["ops"] else []
-    texts = dec.document["texts"]
     # fx takes equal texts for one type only if they are one object (torch 2.7)
     held = [sys.intern(kind) if type(kind) is str else kind for kind in dec.items(record["types"][1])]
     types = dict(zip(record["types"][0], held, strict=True))
     patterns = [compile_pattern(dec, args, kwargs) for args, kwargs in record["patterns"]]
     operands = iter(record["operands"])
-    functions: dict[int, Any] = {}
-    append, finish = node_builder(graph)
-    nodes: list[Node] = []
-    add = nodes.append
-    call_function = _OP_NUMBERS["call_function"]
-    columns_ = zip(names, record["ops"], record["targets"], record["pattern"], strict=True)
-    for number, (name, op, target_row, pattern) in enumerate(columns_):
-        target: Any
-        if op == call_function:
-            target = functions.get(target_row)
-            if target is None:
-                target = functions[target_row] = decode_target(dec, target_row)
-        else:
-            target = texts[target_row]
-        args, kwargs = patterns[pattern](nodes, operands)
-        add(append(OPS[op], target, args, kwargs, name, types.get(number)))
-    finish(nodes)
+
+    def arguments(nodes: list[Node]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        for pattern in record["pattern"]:
+            yield patterns[pattern](nodes, operands)
+
+    rows = Rows(
+        [OPS[op] for op in record["ops"]],
+        names,
+        _targets(dec, record),
+        map(types.get, range(len(names))) if types else repeat(None, len(names)),
+        arguments,
+    )
+    nodes = build_nodes(graph, rows)
     for number, source in zip(*record.get("input_sources", ((), ())), strict=True):
         setattr(nodes[number], _INPUT_SOURCE, dec.value(source))
     return nodes
+
+
+def _targets(dec: Decoder, record: dict[str, Any]) -> list[Any]:
+    texts, functions, call_function = dec.document["texts"], _Functions(dec), _OP_NUMBERS["call_function"]
+    return [
+        functions[row] if op == call_function else texts[row]
+        for op, row in zip(record["ops"], record["targets"], strict=True)
+    ]
+
+
+class _Functions(dict[int, Any]):
+    """Row of `targets` -> what it is, looked up once."""
+
+    def __init__(self, dec: Decoder) -> None:
+        self._dec = dec
+
+    def __missing__(self, row: int) -> Any:
+        found = self[row] = decode_target(self._dec, row)
+        return found
 
 
 def decode_tracer(dec: Decoder, record: Value) -> tuple[Any, Any]:

@@ -259,17 +259,18 @@ def test_every_way_of_building_nodes_gives_the_same(
         pytest.skip("this torch has no node in C")
     gm = fx.symbolic_trace(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU()))
     data = fxarchive.dumps(gm)
-    monkeypatch.setattr("fxarchive.codec.graphs.node_builder", way)
+    monkeypatch.setattr("fxarchive.codec.graphs.build_nodes", way)
     assert_same(gm, fxarchive.loads(data))
 
 
 def test_a_way_that_fails_or_differs_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(graph: fx.Graph) -> fast_nodes.NodeBuilder:
+    def broken(graph: fx.Graph, rows: fast_nodes.Rows) -> list[fx.Node]:
         raise AttributeError("a private name that is gone")
 
-    def different(graph: fx.Graph) -> fast_nodes.NodeBuilder:
-        append, _ = fast_nodes.constructed(graph)
-        return fast_nodes.NodeBuilder(append, lambda nodes: None)
+    def different(graph: fx.Graph, rows: fast_nodes.Rows) -> list[fx.Node]:
+        nodes = fast_nodes.constructed(graph, rows)
+        graph._graph_namespace._used_names.clear()
+        return nodes
 
     monkeypatch.setattr(fast_nodes, "bare", broken)
     monkeypatch.setattr(fast_nodes, "constructed", different)

@@ -1,39 +1,43 @@
 """Building fx nodes without `Graph.create_node`, which walks every argument as a pytree (two thirds of its time).
 
-`node_builder(graph)` returns the quickest way that builds, on the running torch, what `create_node` builds: each way
-is tried once a process on a small graph, and one that fails or differs is not used.
+`build_nodes` takes the quickest way that builds, on the running torch, what `create_node` builds: each way is tried
+once a process on a small graph, and one that fails or differs is not used.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
 from torch.fx import Graph, Node
 from torch.fx.immutable_collections import immutable_dict
 
-Append = Callable[[str, Any, tuple[Any, ...], Any, str, Any], Node]
-"""(op, target, args, kwargs, name, type) -> the node, appended to the graph."""
+Arguments = Callable[[list[Node]], Iterator[tuple[tuple[Any, ...], Any]]]
+"""The list of the nodes so far -> args and kwargs of each node in turn; each is asked for when those before it are in
+the list."""
 
 
-class NodeBuilder(NamedTuple):
-    """How to append nodes to one graph."""
+class Rows(NamedTuple):
+    """What nodes are made of, an entry for each."""
 
-    append: Append
-    finish: Callable[[list[Node]], None]
-    """To be called once with all nodes in order, when the last is appended."""
+    ops: list[str]
+    names: list[str]
+    targets: list[Any]
+    types: Iterable[Any]
+    arguments: Arguments
 
 
-Way = Callable[[Graph], NodeBuilder]
+Way = Callable[[Graph, Rows], list[Node]]
 
 
-def node_builder(graph: Graph) -> NodeBuilder:
-    """Return the quickest sound way to append nodes to ``graph``, which must be new and have no owning
-    module."""
-    return _quickest()(graph)
+def build_nodes(graph: Graph, rows: Rows) -> list[Node]:
+    """Append nodes to ``graph``, which must be new and have no owning module, in the quickest sound way."""
+    return _quickest()(graph, rows)
 
 
 @cache
@@ -48,63 +52,63 @@ def _quickest() -> Way:
     return official
 
 
-def official(graph: Graph) -> NodeBuilder:
+def official(graph: Graph, rows: Rows) -> list[Node]:
     """The public way."""
-
-    def append(op: str, target: Any, args: tuple[Any, ...], kwargs: Any, name: str, type_expr: Any) -> Node:
-        node = graph.create_node(op, target, args, kwargs, name, type_expr)
+    nodes: list[Node] = []
+    for op, name, target, kind, (args, kwargs) in zip(*rows[:4], rows.arguments(nodes), strict=True):
+        node = graph.create_node(op, target, args, kwargs, name, kind)
         if node.name != name:
             node.name = name
-        return node
+        nodes.append(node)
+    return nodes
 
-    return NodeBuilder(append, lambda nodes: None)
 
-
-def constructed(graph: Graph) -> NodeBuilder:
+def constructed(graph: Graph, rows: Rows) -> list[Node]:
     """The node's own constructor, with the graph's records filled in bulk."""
-    insert = graph._insert
+    nodes: list[Node] = []
+    for op, name, target, kind, (args, kwargs) in zip(*rows[:4], rows.arguments(nodes), strict=True):
+        node = Node(graph, name, op, target, args, kwargs, kind)
+        graph._insert(node)
+        nodes.append(node)
+    _fill_records(graph, nodes, rows)
+    return nodes
 
-    def append(op: str, target: Any, args: tuple[Any, ...], kwargs: Any, name: str, type_expr: Any) -> Node:
-        node = Node(graph, name, op, target, args, kwargs, type_expr)
-        insert(node)
-        return node
 
-    return NodeBuilder(append, lambda nodes: _fill_records(graph, nodes))
-
-
-def bare(graph: Graph) -> NodeBuilder:
-    """The constructor's two parts in C (torch 2.10 and later), with the graph's records filled in bulk."""
-    new: Any = Node.__new__
+def bare(graph: Graph, rows: Rows) -> list[Node]:
+    """The constructor's two parts in C (torch 2.10 and later), the first and the graph's records in bulk."""
     initialize: Any = torch._C._NodeBase.__init__
     set_arguments: Any = torch._C._NodeBase._update_args_kwargs
     insert: Any = graph._root._prepend
-
-    def append(op: str, target: Any, args: tuple[Any, ...], kwargs: Any, name: str, type_expr: Any) -> Node:
-        node = new(Node)
-        initialize(node, graph, name, op, target, type_expr)
+    made: list[Any] = list(map(Node.__new__, repeat(Node, len(rows.names))))
+    _run(map(initialize, made, repeat(graph), rows.names, rows.ops, rows.targets, rows.types))
+    nodes: list[Node] = []
+    for node, (args, kwargs) in zip(made, rows.arguments(nodes), strict=True):
         set_arguments(node, args, kwargs)
-        insert(node)
-        return node  # type: ignore[no-any-return]
+        nodes.append(node)
+    _run(map(insert, nodes))
+    _fill_records(graph, nodes, rows)
+    return nodes
 
-    return NodeBuilder(append, lambda nodes: _fill_records(graph, nodes))
+
+def _run(calls: Iterator[Any]) -> None:
+    deque(calls, maxlen=0)
 
 
-def _fill_records(graph: Any, nodes: list[Node]) -> None:
+def _fill_records(graph: Any, nodes: list[Node], rows: Rows) -> None:
     """Fill what `create_node` records of each node in its graph."""
-    names = [node.name for node in nodes]
+    names = rows.names
     namespace = graph._graph_namespace
     namespace._obj_to_name.update(zip(nodes, names, strict=True))
     namespace._used_names.update(names)
     namespace._base_count.update(_last_numbers(names))
     graph._len += len(nodes)
     alike: dict[Any, tuple[Any, list[Node]]] = {}
-    for node in nodes:
-        op = node.op
-        target = node.target if op == "call_function" else None
-        key = op, id(target)
+    for node, op, target in zip(nodes, rows.ops, rows.targets, strict=True):
+        is_call = op == "call_function"
+        key = id(target) if is_call else op
         same = alike.get(key)
         if same is None:
-            same = alike[key] = (op, target), []
+            same = alike[key] = (op, target if is_call else None), []
         same[1].append(node)
     table = graph._find_nodes_lookup_table.table
     for key, nodes_of_key in alike.values():
@@ -126,17 +130,34 @@ def _last_numbers(names: list[str]) -> dict[str, int]:
 
 
 def _trial(way: Way) -> Graph:
-    graph = Graph()
-    append, finish = way(graph)
     empty: Any = immutable_dict()
-    x = append("placeholder", "x", (), empty, "x", torch.Tensor)
-    y = append("get_attr", "a.b", (), empty, "a_b_7", None)
-    z = append("call_function", operator.add, (x, y), empty, "add", None)
-    w = append("call_function", torch.relu, ([z, 1],), {"k": (y, slice(z, None, 2))}, "relu_3", None)
-    v = append("call_method", "view", (w, -1), empty, "view", None)
-    u = append("call_function", operator.add, (w, w), empty, "add_12_3", None)
-    o = append("output", "output", ((v, [u, x]),), empty, "output", None)
-    finish([x, y, z, w, v, u, o])
+
+    def arguments(nodes: list[Node]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        yield (), empty
+        yield (), empty
+        x, y = nodes
+        yield (x, y), empty
+        (*_, z) = nodes
+        yield ([z, 1],), {"k": (y, slice(z, None, 2))}
+        (*_, w) = nodes
+        yield (w, -1), empty
+        (*_, v) = nodes
+        yield (w, w), empty
+        (*_, u) = nodes
+        yield ((v, [u, x]),), empty
+
+    functions = ["call_function", "call_function", "call_method", "call_function"]
+    graph = Graph()
+    way(
+        graph,
+        Rows(
+            ["placeholder", "get_attr", *functions, "output"],
+            ["x", "a_b_7", "add", "relu_3", "view", "add_12_3", "output"],
+            ["x", "a.b", operator.add, torch.relu, "view", operator.add, "output"],
+            [torch.Tensor, *[None] * 6],
+            arguments,
+        ),
+    )
     return graph
 
 
