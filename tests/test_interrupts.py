@@ -30,7 +30,8 @@ ENOUGH = 5
 """Interrupts that came while the batch ran; then no more turns are needed."""
 
 COMMAND = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background inherits that it is ignored
 from fxarchive.cli.main import run
 from tests import synthetic
 synthetic.install(synthetic.OLDER)
