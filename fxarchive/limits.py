@@ -30,7 +30,8 @@ class Limits:
         opcode_bytes: bytes of the payload outside of its long strings and columns.
         values: values that the document unfolds to.
         characters: characters that the document unfolds to.
-        ratio: how many more of these three there may be for each stored byte.
+        copies: entries that are made again for each use of what the document says once.
+        ratio: how many more of these four there may be for each stored byte.
         payload_bytes: size of a section that `Archive.read` brings into memory, in bytes.
         window_bytes: memory that a Zstandard frame may ask of its decoder, in bytes.
 
@@ -52,6 +53,7 @@ class Limits:
     opcode_bytes: int = 8 * MIB
     values: int = 32 * MIB
     characters: int = 64 * MIB
+    copies: int = 128 * MIB
     ratio: int = 64
     window_bytes: int = 128 * MIB
 

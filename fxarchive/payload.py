@@ -11,7 +11,7 @@ from typing import Any
 
 import zstandard
 
-from fxarchive import packing, wire
+from fxarchive import packing, repeats, wire
 from fxarchive.container.writer import LEVEL
 from fxarchive.document import Document
 from fxarchive.errors import TooLarge
@@ -33,19 +33,25 @@ def payload_of(document: Document, limits: Limits = DEFAULT_LIMITS) -> bytes:
     packed = packing.pack(document)
     payload = wire.dumps(packed, limits)
     size = len(payload)
-    if _is_small(size, limits) and size <= min(limits.payload_free, limits.opcode_bytes):
-        return payload
-    values, characters = packing.measure(document, packed).used
-    if (
-        size > min(limits.payload_free, limits.opcode_bytes)
-        or values > limits.values
-        or characters > limits.characters
-    ):
+    if _needs_room(document, packed, size, limits):
         stored = len(zstandard.ZstdCompressor(level=LEVEL).compress(payload))
         check_size(size, stored, limits)
         wire.check_opcodes(payload, _most(limits.opcode_bytes, stored, limits))
-        _room(stored, limits).take(values, characters)
+        if not _is_small(size, limits):
+            _room(stored, limits).take(*packing.measure(document, packed).used)
+        repeats.check_copies(document, packed, _most(limits.copies, stored, limits))
     return payload
+
+
+def _needs_room(document: Document, packed: Any, size: int, limits: Limits) -> bool:
+    """Whether a document is over what is granted for any stored bytes."""
+    if size > min(limits.payload_free, limits.opcode_bytes):
+        return True
+    if not _is_small(size, limits):
+        values, characters = packing.measure(document, packed).used
+        if values > limits.values or characters > limits.characters:
+            return True
+    return not repeats.are_few(document, packed, limits.copies)
 
 
 def check_size(size: int, stored: int, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -68,9 +74,12 @@ def unpack(packed: Any, size: int, stored: int, limits: Limits = DEFAULT_LIMITS)
     """Return the document of its wire form, which has a payload of ``size`` bytes, stored in ``stored``.
 
     Raises:
-        InvalidDocument, TooLarge: as `packing.unpack`.
+        InvalidDocument, TooLarge: as `packing.unpack` and `repeats.check_copies`.
     """
-    return packing.unpack(packed, None if _is_small(size, limits) else _room(stored, limits))
+    document = packing.unpack(packed, None if _is_small(size, limits) else _room(stored, limits))
+    if not repeats.are_few(document, packed, limits.copies):
+        repeats.check_copies(document, packed, _most(limits.copies, stored, limits))
+    return document
 
 
 def _is_small(size: int, limits: Limits) -> bool:

@@ -29,6 +29,7 @@ packing.strings
 packing.names packing.rows
 packing.room
 wire store packing trust artefact readback
+repeats
 payload
 source_names demands
 program_audit graph_audit

@@ -187,9 +187,9 @@ def test_what_is_measured_is_what_unpack_counts() -> None:
 def test_no_archive_of_the_corpus_is_near_a_limit() -> None:
     """All are read with a hundredth of the defaults."""
     narrow = dataclasses.replace(
-        DEFAULT_LIMITS, payload_free=MIB, opcode_bytes=65_536, values=262_144, characters=524_288
+        DEFAULT_LIMITS, payload_free=MIB, opcode_bytes=65_536, values=262_144, characters=524_288, copies=MIB
     )
-    none = dataclasses.replace(narrow, payload_free=0, opcode_bytes=0, values=0, characters=0)
+    none = dataclasses.replace(narrow, payload_free=0, opcode_bytes=0, values=0, characters=0, copies=0)
     count = 0
     for path in sorted((FOLDER / "schema-2").rglob("*.fxa")):
         with open(path, "rb") as file:

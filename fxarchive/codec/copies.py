@@ -1,7 +1,7 @@
 """Making the same value again and again: decode once, then copy what can change and reuse what cannot.
 
 Metadata repeats (a module stack, the shape of a tensor) and so do the arguments of calls. Each use needs
-containers of its own, and nothing else about it has to be decoded again.
+containers of its own, and nothing else about it has to be decoded again. `repeats` bounds how much there is of them.
 """
 
 from __future__ import annotations
@@ -11,38 +11,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from fxarchive import repeats
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.operators import decode_class
 from fxarchive.document import Value
+from fxarchive.repeats import are_constant, is_constant
 
 Make = Callable[[], Any]
 
-CONSTANT_TAGS = frozenset(
-    {
-        # values that cannot change
-        "text", "complex", "range", "ellipsis", "notimplemented", "dtype", "device", "layout", "memory_format",
-        "qscheme", "name", "target", "enum", "symint", "symfloat", "symbool", "expression", "value_range", "path_key",
-        "standard", "member",
-        # values that are one object wherever they stand
-        "fake", "tensor", "shared", "module", "graph", "node", "shape_env", "node_source",
-        "fact", "extension", "record", "artefact", "tracing_context",
-        "subclass", "script_object", "nested_int", "dim_range",
-    }
-)  # fmt: skip
-_NESTING_TAGS = frozenset({"tuple", "size", "frozenset", "slice", "ilist"})
-
-
-def is_constant(value: Value) -> bool:
-    """Whether one decoded object can stand wherever ``value`` occurs."""
-    if type(value) is not list or value[0] in CONSTANT_TAGS:
-        return True
-    if value[0] == "named":
-        return _are_constant(value[2])
-    return value[0] in _NESTING_TAGS and _are_constant(value[1])
-
-
-def _are_constant(values: list[Value]) -> bool:
-    return all([is_constant(value) for value in values if type(value) is list])
+CONSTANT_TAGS = repeats.CONSTANT_TAGS
+"""Tags of values of which one object can stand wherever they occur."""
 
 
 def copies(dec: Decoder, values: list[Value], rows: list[int]) -> list[Any]:
@@ -69,7 +47,7 @@ def maker(dec: Decoder, value: Value) -> Make:
         constant = dec.value(value)
         return lambda: constant
     tag = value[0]
-    if tag in ("list", "dict", "ordered") and _are_constant(value[1]):
+    if tag in repeats.COPIED_TAGS and are_constant(value[1]):
         copy: Make = dec.value(value).copy
         return copy
     if tag == "tuple":
