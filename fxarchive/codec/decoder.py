@@ -81,6 +81,11 @@ class Decoder:
             raise InvalidDocument(f"table {table}", f"there is no row {row!r}")
         return entries[row]
 
+    def require(self, flag: str, where: str) -> None:
+        """Raise `InvalidDocument` if the archive does not name a feature flag that something in it needs."""
+        if flag not in self.features:
+            raise InvalidDocument(where, f"the archive does not name the feature flag {flag!r} that it needs")
+
     def later(self, work: Callable[[], None]) -> None:
         """Do ``work`` after what is at hand: fill an object that others already refer to."""
         self._queue.append(work)

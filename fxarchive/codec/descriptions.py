@@ -240,10 +240,8 @@ def decode(dec: Decoder, entry: Any, where: str) -> Description:
     if type(others) is not dict or not others.keys() <= OTHERS:
         raise InvalidDocument(where, "it has facts that this schema does not have")
     for fact, flag in FLAG_OF_FACT.items():
-        if fact in others and flag not in dec.features:
-            raise InvalidDocument(
-                where, f"the archive does not name the feature flag {flag!r} that its fact {fact!r} needs"
-            )
+        if fact in others:
+            dec.require(flag, f"{where}[{fact!r}]")
     dtype = check_dtype(entry[0], where)
     if dtype in QUANTIZED:
         raise InvalidDocument(where, f"a FakeTensor cannot be of {dtype}")

@@ -38,7 +38,6 @@ from fxarchive.codec import (
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder
 from fxarchive.document import FLAG_OF_TAG, VALUE_TAGS, Value
-from fxarchive.errors import InvalidDocument
 
 FAMILIES = (
     extensions,
@@ -95,7 +94,4 @@ def decoders(features: frozenset[str]) -> Mapping[str, Callable[[Decoder, Any], 
 
 def _refuse(dec: Decoder, tagged: Value) -> Any:
     tag = tagged[0]
-    raise InvalidDocument(
-        f"a value of the kind {tag!r}",
-        f"the archive does not name the feature flag {FLAG_OF_TAG[tag]!r} that it needs",
-    )
+    dec.require(FLAG_OF_TAG[tag], f"a value of the kind {tag!r}")

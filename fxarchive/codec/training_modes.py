@@ -99,8 +99,7 @@ def set_training_modes(dec: Decoder, module: torch.nn.Module, where: str, record
     Raises:
         InvalidDocument: it is no package and kind, the module no GraphModule, or the archive does not name the flag.
     """
-    if TRAINING_MODES not in dec.features:
-        raise InvalidDocument(where, f"the archive does not name the feature flag {TRAINING_MODES!r}")
+    dec.require(TRAINING_MODES, f"{where}, its train and eval")
     if type(record) is not list or len(record) != 2 or tuple(map(str, record)) not in FACTORIES:
         raise InvalidDocument(where, "its train and eval are of no package and kind that is known")
     if not isinstance(module, GraphModule):

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from fxarchive import codec
+from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.families import DECODE, decoders
-from fxarchive.document import FEATURES, FLAG_OF_TAG, VALUE_TAGS
+from fxarchive.document import FEATURES, FLAG_OF_TAG, VALUE_TAGS, empty_document
 from fxarchive.errors import InvalidDocument
 
 from ..material import configs
@@ -22,8 +23,12 @@ def test_every_tag_behind_a_flag_is_a_tag_and_every_flag_is_known() -> None:
 
 @pytest.mark.parametrize("tag", sorted(FLAG_OF_TAG))
 def test_a_tag_is_refused_without_its_flag_and_decoded_with_it(tag: str) -> None:
-    with pytest.raises(InvalidDocument, match=f"kind '{tag}'.* feature flag '{FLAG_OF_TAG[tag]}'"):
-        decoders(FEATURES - {FLAG_OF_TAG[tag]})[tag](None, [tag])  # type: ignore[arg-type]
+    others = FEATURES - {FLAG_OF_TAG[tag]}
+    dec = Decoder(empty_document(), Bytes({}), decoders(others), features=others)  # type: ignore[arg-type]
+    with pytest.raises(
+        InvalidDocument, match=f"kind '{tag}': .* feature flag '{FLAG_OF_TAG[tag]}' that it needs"
+    ):
+        dec.value([tag])
     assert decoders(frozenset({FLAG_OF_TAG[tag]}))[tag] is DECODE[tag]
 
 

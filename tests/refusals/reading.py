@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import importlib
 import io
 import os
@@ -449,6 +450,16 @@ case(
         edited(lambda: [torch.ones(100)], lambda document: document["storages"][0].update(section="document"))
     ),
 )
+
+
+@case("flag-not-named")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    archive = container.open_archive(fxarchive.dumps([functools.partial(max, 1)]))
+    content = archive.read(DOCUMENT)
+    forgetful, stream = replace(archive.header, features=()), io.BytesIO()
+    container.write(stream, forgetful, [container.NewSection(DOCUMENT, "zstd", len(content), [content])])
+    return lambda: fxarchive.loads(stream.getvalue()), {}
+
 
 symbolic = saved(lambda: symbolic_cases.plain().plain())
 case("mode-without-symbols", lambda folder: fxarchive.loads(symbolic(), fake_mode=FakeTensorMode()))
