@@ -146,7 +146,7 @@ def test_a_hostile_record_is_refused(record: Any) -> None:
 def test_only_a_graph_module_may_have_one_and_only_behind_the_flag() -> None:
     hostile, sections = document(), Bytes({})
     with pytest.raises(
-        errors.InvalidDocument, match="train and eval: .* the feature flag 'training-modes' that it needs"
+        errors.InvalidDocument, match=r"train and eval: .* the feature flag 'training-modes' that it needs"
     ):
         codec.decode(hostile, sections, features=FEATURES - {TRAINING_MODES})
     for row in hostile["modules"]:
