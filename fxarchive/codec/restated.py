@@ -34,6 +34,7 @@ _NUMBERED_SOURCE = re.compile(
 )
 _SPREAD = re.compile(r"(\w+)_(0|[1-9]\d{0,8})", re.ASCII)
 """What torch calls the arguments that ``*args`` takes."""
+_NUMBERS = frozenset({torch.SymInt, torch.SymFloat, torch.SymBool})
 
 
 class Restated(str):
@@ -61,17 +62,23 @@ def restate_inputs(program: Any) -> None:
     """Let the guards of a whole program, and the sources of its symbols, name inputs as the running torch does."""
     if program.example_inputs is None or GUARDS not in vars(program):  # torch generates none
         return
-    environments = list(_environments(program))
     arguments = _argument_names(program)
     spread = [found for name in arguments if (found := _SPREAD.fullmatch(name)) and found[1] not in arguments]
     called = {*arguments, *[found[1] for found in spread]}
+    needs_names = not unlifting.knows_numbered_inputs()
+    lists = {PAIRED} - called
+    if needs_names:
+        lists |= {NUMBERED, *[found[1] for found in spread]}
+    environments = list(_environments(program))
+    if not lists or not _mentions(lists, program, environments):
+        return
     names: dict[str, str] = {}
     try:
-        if not unlifting.knows_numbered_inputs():
+        if needs_names:
             names |= {f"{INPUTS}['{found[1]}'][{found[2]}]": f"{INPUTS}['{found[0]}']" for found in spread}
             if NUMBERED not in called or _are_numbered(program, environments):
                 names |= _names_of_numbers(program, arguments)
-        if PAIRED not in called:
+        if PAIRED in lists:
             names |= _names_of_pairs(program, arguments)
     except (
         ValueError
@@ -83,6 +90,15 @@ def restate_inputs(program: Any) -> None:
             env.var_to_sources[symbol] = [
                 restated_source(source, with_items_renamed(source_text(source), names)) for source in sources
             ]
+
+
+def _mentions(lists: set[str], program: Any, environments: list[Any]) -> bool:
+    """Whether a guard, or a source of a symbol, names an item of one of the lists of inputs."""
+    items = [f"{INPUTS}['{name}'][" for name in lists]
+    texts = [written(guard) for guard in vars(program)[GUARDS]]
+    for env in environments:
+        texts += [source_text(source) for sources in env.var_to_sources.values() for source in sources]
+    return any([item in text for text in texts for item in items])
 
 
 def _names_of_numbers(program: Any, arguments: list[str]) -> dict[str, str]:
@@ -158,8 +174,9 @@ def _environments(program: Any) -> Iterator[Any]:
     seen = set()
     for node in program.graph_module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
-        is_number = isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool)
-        env = getattr(value.node if is_number else getattr(value, "fake_mode", None), "shape_env", None)
+        env = getattr(
+            value.node if type(value) in _NUMBERS else getattr(value, "fake_mode", None), "shape_env", None
+        )
         if env is not None and id(env) not in seen:
             seen.add(id(env))
             yield env

@@ -18,6 +18,7 @@ from torch.export import Dim, ExportedProgram, export
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 import fxarchive
+from fxarchive import codec
 from fxarchive.codec.fast import unlifting
 from fxarchive.codec.restated import restated, written
 
@@ -217,6 +218,17 @@ def test_programs_stay_as_they_are_where_torch_knows_numbered_inputs() -> None:
     loaded = fxarchive.loads(fxarchive.dumps(program))
     assert loaded._guards_code == program._guards_code
     assert [type(guard) for guard in loaded._guards_code] == [str]
+
+
+def test_nothing_is_looked_up_where_nothing_names_an_item_of_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = []
+    monkeypatch.setattr(codec.restated, "_names_of_pairs", lambda *_: looked_up.append("pairs") or {})
+    program, _ = programs.exported(programs.shifted, strict=False)
+    assert program._guards_code
+    assert fxarchive.loads(fxarchive.dumps(program))._guards_code == program._guards_code
+    assert looked_up == []
+    fxarchive.load(guarded_programs.OF_TORCH_2_7)
+    assert looked_up
 
 
 def test_a_guard_that_would_be_none_stays() -> None:
