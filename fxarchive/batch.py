@@ -11,10 +11,11 @@ import io
 import json
 import os
 import selectors
+import signal
 import struct
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +54,7 @@ def run_jobs(places: Sequence[Place | StoreError], order: Order, jobs: int) -> I
     workers: list[_Worker] = []
     try:
         for _ in range(jobs):
-            workers.append(_fork(places, order, take, give, workers))
+            _start(places, order, take, give, workers)
         os.close(take)
         yield from _collected(places, {end - 1 for _, end in shares}, workers, handing)
     finally:
@@ -107,27 +108,43 @@ class _Worker:
         os.waitpid(self.process, 0)
 
 
-def _fork(
-    places: Sequence[Place | StoreError], order: Order, take: int, give: int, others: list[_Worker]
-) -> _Worker:
-    tell, hear = os.pipe()[::-1]
-    process = os.fork()
-    if process:
-        os.close(tell)
-        return _Worker(process, hear)
-    code = 1
+@contextmanager
+def _uninterrupted() -> Iterator[set[signal.Signals]]:
+    """Let an interrupt wait until the end of the block; gives the signals that waited before."""
+    before: Any = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
-        # an end of a pipe that stays open here would keep the others waiting
-        for descriptor in (give, hear, *[worker.pipe for worker in others]):
-            os.close(descriptor)
-        _work(places, order, take, tell)
-        code = 0
-    except (BrokenPipeError, KeyboardInterrupt):
-        pass  # nobody listens any more
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        yield before
     finally:
-        os._exit(code)  # what the parent has in its buffers is its own
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start(
+    places: Sequence[Place | StoreError], order: Order, take: int, give: int, workers: list[_Worker]
+) -> None:
+    """Fork one more process and add it to ``workers``; it takes shares until there are none."""
+    # Interrupted in between, the child would go on as if it were the parent.
+    with _uninterrupted() as mask:
+        tell, hear = os.pipe()[::-1]
+        process = os.fork()
+        if process:
+            os.close(tell)
+            workers.append(_Worker(process, hear))
+            return
+        code = 1
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            # an end of a pipe that stays open here would keep the others waiting
+            for descriptor in (give, hear, *[worker.pipe for worker in workers]):
+                os.close(descriptor)
+            _work(places, order, take, tell)
+            code = 0
+        except (BrokenPipeError, KeyboardInterrupt):
+            pass  # nobody listens any more
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)  # what the parent has in its buffers is its own
 
 
 def _work(places: Sequence[Place | StoreError], order: Order, take: int, tell: int) -> None:

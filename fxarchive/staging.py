@@ -14,8 +14,10 @@ import os
 import re
 import secrets
 import stat
+import weakref
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from .errors import ArchiveNotFound, StoreError
@@ -64,16 +66,42 @@ class WriteStream:
         return count
 
 
+@dataclass
+class _Place:
+    """Where a file is while it is written, apart from its `Staged`, which this outlives.
+
+    Attributes:
+        process: who writes it.
+        path: its name; empty before it is made, and once it is in its place or removed.
+        raw: the open file.
+    """
+
+    process: int
+    path: str = ""
+    raw: io.FileIO | None = None
+
+    def discard(self) -> None:
+        with suppress(OSError):
+            os.unlink(self.path)
+        self.path = ""
+
+    def close(self) -> None:
+        if self.raw is not None:
+            self.raw.close()
+
+    def give_up(self) -> None:
+        """Remove the file of which nobody knows any more; not that of a parent process."""
+        if self.path and self.process == os.getpid():
+            self.discard()
+            self.close()
+
+
 class Staged(WriteStream):
     """A file that is being written beside its target; nothing of it shows before `replace`.
 
     Attributes:
         target: the path that it replaces, links resolved.
-        temporary: where it is until then.
     """
-
-    temporary = ""
-    _raw: io.FileIO | None = None
 
     def __init__(self, path: str, *, sweep: bool = True) -> None:
         """Begin to write.
@@ -85,7 +113,10 @@ class Staged(WriteStream):
         Raises:
             StoreError: the folder does not exist or may not be written, or the path is no place for a file.
         """
-        self._process = os.getpid()
+        self._place = _Place(os.getpid())
+        # An interrupt can come between any two steps. This is no `__del__`, which would run for files that are in
+        # their place too, and Python forgets an interrupt that comes while a destructor runs.
+        self._abandoned = weakref.finalize(self, self._place.give_up)
         try:
             self.target = os.path.realpath(path)
             replaced = _replaceable(self.target, path)
@@ -97,15 +128,15 @@ class Staged(WriteStream):
             raise
         except OSError as error:
             raise creation_error(path, error) from error
-        self._raw = io.FileIO(self._descriptor, "wb")
-        super().__init__(io.BufferedWriter(self._raw), path)
+        self._place.raw = io.FileIO(self._descriptor, "wb")
+        super().__init__(io.BufferedWriter(self._place.raw), path)
         if replaced is not None:
             _take_over(self._descriptor, replaced)
 
     def _create(self, name: str, mode: int) -> None:
         """Make a new file beside the target that nobody takes for litter."""
         while True:
-            self.temporary = os.path.join(self.folder, f"{_prefix(name)}{secrets.token_hex(8)}.tmp")
+            self._place.path = os.path.join(self.folder, f"{_prefix(name)}{secrets.token_hex(8)}.tmp")
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             self._descriptor = os.open(self.temporary, flags, mode)
             with suppress(OSError):  # A file system without locks: then nobody removes litter on it either.
@@ -114,11 +145,10 @@ class Staged(WriteStream):
                 return
             os.close(self._descriptor)  # Between creation and lock, another writer took it for litter.
 
-    def __del__(self) -> None:
-        """Remove the file where an interrupt came between two steps and nobody knows of it; not that of a parent."""
-        if self.temporary and self._process == os.getpid():
-            self.discard()
-            self.close()
+    @property
+    def temporary(self) -> str:
+        """Where the file is until `replace`."""
+        return self._place.path
 
     def flush(self) -> None:
         """Hand everything to the system, so that the temporary file can be read back.
@@ -149,19 +179,20 @@ class Staged(WriteStream):
             os.replace(self.temporary, self.target)
         except OSError as error:
             raise store_error(self._path, error) from error
+        self._place.path = ""
 
     def discard(self) -> None:
         """Remove the file, unless it is in its place."""
-        with suppress(OSError):
-            os.unlink(self.temporary)
+        self._place.discard()
 
     def close(self) -> None:
         """Give up the lock: after the rename, or after the removal.
 
         The raw file is closed alone, which drops what a full disk left in the buffer.
         """
-        if self._raw is not None:
-            self._raw.close()
+        self._place.close()
+        if not self._place.path:
+            self._abandoned.detach()
 
 
 def _replaceable(target: str, path: str) -> os.stat_result | None:

@@ -159,3 +159,25 @@ def test_no_moment_leaves_litter(
         calls[act]()
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["a.fxa"]
+
+
+def test_a_file_in_its_place_runs_nothing_when_its_object_goes(tmp_path: Path) -> None:
+    """Python forgets an interrupt that comes then."""
+    staged = staging.Staged(str(tmp_path / "a.fxa"))
+    left = staged._abandoned
+    staged.write(b"a")
+    staged.sync()
+    staged.close()
+    assert left.alive
+    staged.replace()
+    staged.close()
+    assert not left.alive
+    assert not hasattr(staging.Staged, "__del__")
+
+
+def test_a_file_that_nobody_closed_is_removed(tmp_path: Path) -> None:
+    staged = staging.Staged(str(tmp_path / "a.fxa"))
+    staged.write(b"a")
+    assert len(os.listdir(tmp_path)) == 1
+    del staged
+    assert os.listdir(tmp_path) == []
