@@ -6,16 +6,14 @@ that writing, hashing and syncing take the time of the slowest of them and not o
 
 from __future__ import annotations
 
-import _thread
 import hashlib
 from collections.abc import Collection
-from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from fxarchive.container import Section
-from fxarchive.errors import StoreError
 from fxarchive.staging import Staged, store_error
+from fxarchive.threads import Threads
 
 _PIECE = 1 << 18
 """What is read at a time: it stays in the cache until it is hashed."""
@@ -43,10 +41,8 @@ class ReadBack:
         self._names = names
         self._written: SimpleQueue[tuple[str, int, int] | None] = SimpleQueue()
         self._digests: dict[str, Any] = {}
-        self._begun = self._ended = False
-        self._news: SimpleQueue[None] = SimpleQueue()
-        self._stopped = False
-        self._error: StoreError | None = None
+        self._threads = Threads()
+        self._begun = False
 
     def follow(self, name: str, offset: int, size: int) -> None:
         """Take note that ``size`` bytes of a section were written at ``offset``; `container.write` calls it.
@@ -59,7 +55,7 @@ class ReadBack:
         self.staged.flush()
         if not self._begun:
             self._begun = True
-            _thread.start_new_thread(self._run, ())
+            self._threads.start(self._run)
         self._written.put((name, offset, size))
 
     def digest_of(self, section: Section) -> bytes | None:
@@ -68,9 +64,8 @@ class ReadBack:
         Raises:
             StoreError: the file cannot be read back.
         """
-        self._join()
-        if self._error is not None:
-            raise self._error
+        self._written.put(None)
+        self._threads.wait()
         followed = tuple(self.extents.get(section.name, ())) == section.extents
         return self._digests[section.name].digest() if followed and section.name in self._digests else None
 
@@ -78,32 +73,23 @@ class ReadBack:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopped = True
-        self._join()
-
-    def _join(self) -> None:
         self._written.put(None)
-        while self._begun and not self._ended:
-            with suppress(Empty):
-                self._news.get(timeout=1)
+        self._threads.stop()
 
     def _run(self) -> None:
         try:
             with open(self.staged.temporary, "rb", buffering=0) as file:
                 buffer = memoryview(bytearray(_PIECE))
-                while (run := self._written.get()) is not None and not self._stopped:
+                while (run := self._written.get()) is not None and not self._threads.stopped:
                     self._hash(file, buffer, *run)
         except OSError as error:
-            self._error = store_error(self.staged.target, error)
-        finally:
-            self._ended = True
-            self._news.put(None)
+            raise store_error(self.staged.target, error) from error
 
     def _hash(self, file: Any, buffer: memoryview, name: str, offset: int, size: int) -> None:
         digest = self._digests.setdefault(name, hashlib.sha256())
         done = 0
         file.seek(offset)
-        while done < size and not self._stopped:
+        while done < size and not self._threads.stopped:
             count = file.readinto(buffer[: size - done])
             if not count:
                 break

@@ -7,12 +7,11 @@ Weights are copied as they are stored, never decoded: they are hashed once, as t
 
 from __future__ import annotations
 
-import _thread
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
+from functools import partial
 from typing import Any
 
 from fxarchive import chain, container, staging, store
@@ -29,6 +28,7 @@ from fxarchive.readback import ReadBack
 from fxarchive.reading import check_sections, read_content
 from fxarchive.summary import summarise
 from fxarchive.tables import reading, root_kind
+from fxarchive.threads import Threads
 
 MOST_NOTES = 100
 """Notes of one migration that the header keeps; what follows them is counted."""
@@ -246,36 +246,21 @@ def _synced(drafts: Sequence[Draft], failed: dict[int, FxArchiveError]) -> Itera
 
     When an interrupt ends it, no thread has anything to do with a draft any more either.
     """
-    count = min(SYNCED_AT_ONCE, len(drafts))
-    begun: set[int] = set()
-    ended: set[int] = set()
-    stopped: list[bool] = []
-    news: SimpleQueue[None] = SimpleQueue()
 
     def sync(first: int) -> None:
-        begun.add(first)
         for at in range(first, len(drafts), SYNCED_AT_ONCE):
-            if stopped:
+            if threads.stopped:
                 break
             try:
                 drafts[at].staged.sync()
             except FxArchiveError as error:
                 failed[at] = error
-        ended.add(first)
-        news.put(None)
 
-    # An interrupt in `Thread.start` or `Thread.join` can leave a lock behind that nobody gives back; none can here.
-    try:
-        for first in range(count):
-            _thread.start_new_thread(sync, (first,))
+    with Threads() as threads:
+        for first in range(min(SYNCED_AT_ONCE, len(drafts))):
+            threads.start(partial(sync, first))
         yield
-        while len(ended) < count:
-            news.get()
-    finally:
-        stopped.append(True)  # whichever begins now does nothing
-        while begun - ended:
-            with suppress(KeyboardInterrupt, Empty):  # an interrupt is on its way already
-                news.get(timeout=0.1)
+        threads.wait()
 
 
 def _check(draft: Draft) -> None:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = """
-_version errors limits qualname inert extensions names collection schemas releases guards
+_version errors limits qualname inert extensions names collection schemas releases guards threads
 document
 tables expressions
 shapes
