@@ -12,8 +12,9 @@ from fxarchive.container import Archive, Change, Writer
 from fxarchive.document import FEATURES, SCHEMA, content_section
 from fxarchive.errors import BadStream, FxArchiveError, MigrationFailed, TooLarge, TooNew
 from fxarchive.limits import DEFAULT_LIMITS, KIB, Limits
+from fxarchive.nodes import Calls
 from fxarchive.ports import Port
-from fxarchive.summary import COUNTS, ArtefactInfo, Calls, Contents, describe
+from fxarchive.summary import COUNTS, ArtefactInfo, Contents, describe
 
 READ_BYTES = 512 * KIB
 """Documents up to this size are read by default; for larger ones the summary in the header has to do."""

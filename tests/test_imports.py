@@ -66,7 +66,7 @@ chain
 reading
 programs
 notation
-ports
+ports nodes weights
 summary
 listing inspection rewriting selection
 orders comparison
@@ -88,14 +88,15 @@ codec.replay
 codec.fast.symbolic_fakes
 codec.running_torch
 codec.operators codec.symbolic.sources codec.symbolic.expressions codec.type_hints
-codec.fact_kinds codec.extensions codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
-codec.containers codec.facts codec.geometry codec.symbolic.restore
-codec.treespecs
+codec.fact_fields codec.extensions codec.provenance codec.values codec.symbolic.records codec.symbolic.shape_envs
+codec.containers codec.observer_facts codec.geometry codec.symbolic.restore
+codec.treespecs codec.fact_kinds
+codec.facts
 codec.partials codec.patterns
 codec.signatures codec.storages codec.history codec.symbolic.values
 codec.layouts codec.symbolic.fakes codec.symbols codec.transforms
 codec.nested_ints codec.plain_tensors codec.descriptions
-codec.tensors
+codec.tensors codec.description_rows
 codec.script_objects codec.subclasses
 codec.fake_tables
 codec.fakes

@@ -22,8 +22,9 @@ from fxarchive.errors import (
     TruncatedArchive,
 )
 from fxarchive.inspection import READ_BYTES, from_summary, inspect
+from fxarchive.nodes import Calls
 from fxarchive.ports import Port
-from fxarchive.summary import Calls, Contents, describe, summarise
+from fxarchive.summary import Contents, describe, summarise
 from tests.documents import archive_of, small
 from tests.material import models
 

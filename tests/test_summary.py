@@ -10,8 +10,10 @@ import pytest
 
 from fxarchive.document import empty_document
 from fxarchive.errors import InvalidDocument
+from fxarchive.nodes import Calls
 from fxarchive.ports import Port
-from fxarchive.summary import MOST_CALLS, MOST_PORTS, Calls, Weight, describe, summarise
+from fxarchive.summary import MOST_CALLS, MOST_PORTS, describe, summarise
+from fxarchive.weights import Weight
 from tests.documents import HOLE, graph, small
 
 

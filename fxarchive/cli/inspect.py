@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fxarchive.expressions import Range
     from fxarchive.inspection import ArchiveInfo
     from fxarchive.ports import Port
-    from fxarchive.summary import Weight
+    from fxarchive.weights import Weight
 
 MOST_ROWS = 12
 MOST_WEIGHTS = 5

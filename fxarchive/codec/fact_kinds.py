@@ -1,36 +1,43 @@
 """The closed list of torch's small records that are kept as a name and fields, and how each is read and rebuilt.
 
 Releases add, move and drop these classes, and give them more fields. What a reader cannot rebuild comes back as an
-`InertRecord`. A field that has its default is not stored, so that a release without the field takes the record.
+`InertRecord`. `fact_fields` holds what most of them are read and rebuilt by.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 import traceback
-from collections.abc import Callable
-from types import NoneType
 from typing import Any
 
 import torch
 
 from fxarchive.codec import resolve
+from fxarchive.codec.fact_fields import (
+    Kind,
+    Unfit,
+    Wrong,
+    check_fields,
+    fill_object,
+    make_empty,
+    make_value,
+    read_fields,
+)
+from fxarchive.codec.observer_facts import (
+    WRAPPERS_OF_OBSERVERS,
+    check_plain,
+    check_wrapper,
+    fill_plain,
+    make_wrapper,
+    read_wrapper,
+)
 from fxarchive.codec.symbolic.sources import is_plain_source
 from fxarchive.inert import InertRecord
 
 DESCRIPTORS = "torch._functorch._aot_autograd.descriptors"
 SOURCES = "torch._dynamo.source"
 QUANTIZERS = ("torch.ao.quantization.quantizer.quantizer", "torchao.quantization.pt2e.quantizer.quantizer")
-WRAPPERS_OF_OBSERVERS = (
-    "torch.ao.quantization.observer._PartialWrapper",
-    "torchao.quantization.pt2e.observer._PartialWrapper",
-    "torchao.quantization.pt2e.observer.PartialWrapper",
-)
-
-QCONFIG = "torch.ao.quantization.qconfig.QConfig"
-_OBSERVERS_ON_A_DEVICE = "torch.ao.quantization.qconfig._add_module_to_qconfig_obs_ctr"
 
 _DESCRIPTOR_NAMES = """
     BackwardTokenAOTInput BackwardTokenAOTOutput BufferAOTInput DummyAOTInput DummyAOTOutput ForwardTokenAOTInput
@@ -69,56 +76,6 @@ _ANNOTATIONS_OF_BACKENDS = (
     "torchao.quantization.pt2e.quantizer.arm_inductor_quantizer._ArmInductorQuantizationAnnotation",
 )
 
-_STR, _BOOL, _INT = (str,), (bool,), (int,)
-_OPTIONAL_INT = (int, NoneType)
-
-FIELD_TYPES: dict[str, tuple[type, ...]] = {
-    # descriptors
-    "target": _STR, "attr": _STR, "idx": _OPTIONAL_INT,
-    # compile ids and reasons
-    "frame_id": _OPTIONAL_INT, "frame_compile_id": _OPTIONAL_INT, "compiled_autograd_id": _OPTIONAL_INT,
-    "reason": _STR, "user_stack": (list,), "graph_break": _BOOL,
-    # sources
-    "local_name": _STR, "global_name": _STR, "source_name": _STR, "module_name": _STR, "member": _STR,
-    "freevar_name": _STR, "desc": (str, NoneType), "index": (int, str), "index_is_slice": _BOOL, "ind": _INT,
-    "idx_key": (int, str), "is_kw": _BOOL, "is_int": _BOOL, "random_call_index": _INT, "is_input": _BOOL,
-    "dynamism": (frozenset, NoneType), "is_derefed_cell_contents": _BOOL, "is_varargs": _BOOL, "is_varkw": _BOOL,
-    # arguments of graphs
-    "pass_arg_as_tensor": _BOOL, "is_tensor": _BOOL, "fake_tensor": (torch.Tensor, NoneType),
-    # quantization
-    "dtype": (torch.dtype,), "scale": (float,), "zero_point": _INT, "quant_min": _OPTIONAL_INT,
-    "quant_max": _OPTIONAL_INT, "ch_axis": _OPTIONAL_INT, "is_dynamic": _BOOL, "derived_from": (list, tuple),
-    "input_qspec_map": (dict,), "allow_implicit_sharing": _BOOL, "_annotated": _BOOL,
-    "_is_output_of_quantized_pattern": _BOOL,
-    "qscheme": (type(torch.per_tensor_affine), NoneType),
-}  # fmt: skip
-"""Types that a field of a class may have, wherever its name occurs; other fields are checked by their kind."""
-
-_NESTED = frozenset({"base", "base_of", "output", "grad_of", "mutated_input"})
-"""Fields that hold a record of the same module as their owner."""
-
-
-class Unfit(Exception):
-    """The running torch cannot take the record, which then stays inert."""
-
-
-class Wrong(Exception):
-    """The record is none that torch could have made."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """One class: what of it is stored, and how it is made again."""
-
-    read: Callable[[Any], dict[str, Any]]
-    """Object -> fields to store, in order."""
-    check: Callable[[type, dict[str, Any]], None]
-    """Raise `Unfit` if the running class does not take fields of these names."""
-    make: Callable[[type, dict[str, Any]], Any]
-    """Class and fields -> object; for what has an identity, class and nothing -> an empty object."""
-    fill: Callable[[Any, dict[str, Any]], None] | None = None
-    """Put the fields into the empty object; None for values, which have no identity."""
-
 
 def class_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
@@ -135,69 +92,6 @@ def running_class(name: str) -> type | None:
     """Return the class of that name in the closed list, imported if it is torch's; None where there is none."""
     found = resolve.imported(name) if name in KINDS else None
     return found if isinstance(found, type) else None
-
-
-# dataclasses
-
-
-def read_fields(value: Any) -> dict[str, Any]:
-    return {
-        field.name: getattr(value, field.name)
-        for field in dataclasses.fields(value)
-        if field.init and not _has_default(field, getattr(value, field.name))
-    }
-
-
-def _has_default(field: Any, value: Any) -> bool:
-    default = field.default
-    return value is default or (type(value) is type(default) and value == default)
-
-
-def check_fields(cls: type, fields: dict[str, Any]) -> None:
-    if not dataclasses.is_dataclass(cls):
-        raise Unfit
-    known = [field for field in dataclasses.fields(cls) if field.init]
-    required = {
-        field.name
-        for field in known
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    }
-    if not required <= fields.keys() <= {field.name for field in known}:
-        raise Unfit
-
-
-def make_value(cls: type, fields: dict[str, Any]) -> Any:
-    if any([type(value) is InertRecord for value in fields.values()]):
-        raise Unfit
-    check_types(cls, fields)
-    return cls(**fields)
-
-
-def check_types(cls: type, fields: dict[str, Any]) -> None:
-    for name, value in fields.items():
-        allowed = FIELD_TYPES.get(name)
-        if allowed is not None and not (
-            isinstance(value, allowed) and (type(value) is not bool or bool in allowed)
-        ):
-            raise Wrong(f"{name} of a {cls.__name__} is not {value!r:.40}")
-        if name in _NESTED and type(value).__module__ != cls.__module__:
-            raise Wrong(f"{name} of a {cls.__name__} is not a {type(value).__name__}")
-
-
-def make_empty(cls: Any, fields: dict[str, Any]) -> Any:
-    return cls.__new__(cls)
-
-
-def fill_object(made: Any, fields: dict[str, Any]) -> None:
-    check_types(type(made), fields)
-    for field in dataclasses.fields(made):
-        if field.name in fields:
-            value = fields[field.name]
-        elif field.default_factory is not dataclasses.MISSING:
-            value = field.default_factory()
-        else:
-            value = field.default
-        object.__setattr__(made, field.name, value)
 
 
 # sources of dynamo: torch evaluates what they print as Python, so only paths of attributes and items are rebuilt
@@ -326,86 +220,6 @@ def make_partial(cls: type, fields: dict[str, Any]) -> Any:
     if not callable(func) or type(args) is not tuple or type(keywords) is not dict:
         raise Wrong("a partial holds a function and its arguments")
     return functools.partial(func, *args, **keywords)
-
-
-def read_wrapper(value: Any) -> dict[str, Any]:
-    """Of an observer's constructor; that it puts the observer on the device of a module is said by the module."""
-    args = dict(value.callable_args)
-    module = _module_of(args.get("factory_kwargs"))
-    if module is not None:
-        del args["factory_kwargs"]
-    fields = {"p": value.p, "callable_args": args}
-    if module is not None:
-        fields["device_of"] = module
-    if "__module__" in vars(value):  # what it prints that it is from
-        fields["module"] = value.__module__
-    return fields
-
-
-def _module_of(function: Any) -> torch.nn.Module | None:
-    """Return the module whose device torch's own closure asks for; None for any other function."""
-    maker = resolve.look_up(_OBSERVERS_ON_A_DEVICE)
-    code = getattr(function, "__code__", None)
-    if maker is None or code is None or code not in maker.__code__.co_consts:
-        return None
-    (cell,) = function.__closure__ or (None,)
-    found = None if cell is None else cell.cell_contents
-    return found if isinstance(found, torch.nn.Module) else None
-
-
-def _on_the_device_of(cls: Any, module: torch.nn.Module) -> Any:
-    """Return what torch passes to constructors of observers so that they are on the device of ``module``."""
-    maker: Any = resolve.imported(_OBSERVERS_ON_A_DEVICE)
-    config: Any = resolve.imported(QCONFIG)
-    try:
-        nothing = cls(functools.partial(lambda factory_kwargs=None: None))
-        made = maker(config(nothing, nothing), module).activation.callable_args["factory_kwargs"]
-    except (AttributeError, TypeError, KeyError):
-        raise Unfit from None
-    if _module_of(made) is not module:
-        raise Unfit
-    return made
-
-
-def check_wrapper(cls: type, fields: dict[str, Any]) -> None:
-    if not {"p", "callable_args"} <= fields.keys() <= {"p", "callable_args", "device_of", "module"}:
-        raise Unfit
-
-
-def make_wrapper(cls: Any, fields: dict[str, Any]) -> Any:
-    if type(fields["p"]) is InertRecord:
-        raise Unfit
-    if type(fields["p"]) is not functools.partial or type(fields["callable_args"]) is not dict:
-        raise Wrong("an observer's constructor holds a partial")
-    made = cls(fields["p"])
-    made.callable_args = fields["callable_args"]
-    if "module" in fields:
-        if type(fields["module"]) is not str:
-            raise Wrong("an observer's constructor is from a module of some name")
-        made.__module__ = fields["module"]
-    if "device_of" in fields:
-        if not isinstance(fields["device_of"], torch.nn.Module):
-            raise Wrong("an observer's constructor is on the device of a module")
-        made.callable_args = {
-            **fields["callable_args"], "factory_kwargs": _on_the_device_of(cls, fields["device_of"])
-        }  # fmt: skip
-    return made
-
-
-# configurations of quantization, and contexts of autograd: plain objects with a constructor that takes nothing
-
-
-def check_plain(cls: type, fields: dict[str, Any]) -> None:
-    if not fields.keys() <= vars(cls()).keys():
-        raise Unfit
-
-
-def fill_plain(made: Any, fields: dict[str, Any]) -> None:
-    first = vars(type(made)())
-    for name, value in fields.items():
-        if first[name] is not None and type(value) is not type(first[name]):
-            raise Wrong(f"{name} of a {type(made).__name__} is not {value!r:.40}")
-    vars(made).update(first | fields)
 
 
 def check_context(cls: type, fields: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 from fxarchive.codec import extensions
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
-from fxarchive.codec.fact_kinds import KINDS, Unfit, Wrong, class_name, kind_of, running_class
+from fxarchive.codec.fact_fields import Unfit, Wrong
+from fxarchive.codec.fact_kinds import KINDS, class_name, kind_of, running_class
 from fxarchive.document import FACTS, Value
 from fxarchive.errors import InvalidDocument, Problem
 from fxarchive.inert import InertRecord

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from fxarchive.codec import descriptions, symbols
+from fxarchive.codec import description_rows, symbols
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.history import check_view
 from fxarchive.codec.symbolic import fakes as symbolic_fakes
@@ -66,12 +66,12 @@ class FakeTable:
             storage = fake.untyped_storage()
         except (NotImplementedError, RuntimeError):
             # sparse layouts have none, others are refused by name
-            description = descriptions.encode_sparse(self.enc, fake, self.described)
+            description = description_rows.encode_sparse(self.enc, fake, self.described)
         else:
             address = storage._cdata
             owner = self.owners.get(address)
             nbytes = None if owner is not None else storage.nbytes()
-            description = descriptions.encode_strided(
+            description = description_rows.encode_strided(
                 self.enc, fake, state[self.device], requires_grad, computed, nbytes, self.described
             )
             if owner is None:
@@ -119,7 +119,7 @@ class FakeTable:
         needed = self.needed.get(description)
         if needed is None:
             entry = self.enc.document["descriptions"][description]
-            needed = self.needed[description] = descriptions.needed_bytes(entry)
+            needed = self.needed[description] = description_rows.needed_bytes(entry)
         return needed
 
     def _put(self, column: str, row: int, value: Any) -> None:
