@@ -18,8 +18,8 @@ from fxarchive.errors import FxArchiveError, Problem
 EXAMPLES: list[tuple[FxArchiveError, dict[str, Any]]] = [
     (FxArchiveError("The base holds text alone."), {}),
     (
-        errors.StoreError("g.fxa", "the disk is full; free some space and save again"),
-        {"path": "g.fxa", "reason": "the disk is full; free some space and save again"},
+        errors.StoreError("g.fxa", "the disk is full; free some space and try again"),
+        {"path": "g.fxa", "reason": "the disk is full; free some space and try again"},
     ),
     (
         errors.ArchiveNotFound("g.fxa", "there is no such file; check the path"),

@@ -378,7 +378,7 @@ def test_a_read_only_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_full_disk_found_on_writing_or_on_flushing(tmp_path: Path, size: int) -> None:
     with open("/dev/full", "wb", buffering=0) as full:
         buffered = io.BufferedWriter(full, 1000)
-        reason = "the disk is full; free some space and save again"
+        reason = "the disk is full; free some space and try again"
         with pytest.raises(StoreError, match=message("/dev/full", reason)):
             save(buffered, bytes(size))
 
