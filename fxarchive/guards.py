@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 
 MOST_TEXT = 16_384
 """Characters of one guard."""
@@ -126,13 +127,14 @@ def parse(text: str, roots: Collection[str]) -> ast.expr | None:
     return None
 
 
-def is_guard(text: str, roots: Collection[str] = (INPUTS,)) -> bool:
-    """Whether ``text`` is a condition over inputs that begin at ``roots``.
+@lru_cache(maxsize=256)  # equal modules have equal guards
+def is_guard(text: str) -> bool:
+    """Whether ``text`` is a condition over the dict of inputs.
 
     >>> is_guard("(L['x'].size()[0] % 2) == 0"), is_guard("open('f')")
     (True, False)
     """
-    return parse(text, roots) is not None
+    return parse(text, (INPUTS,)) is not None
 
 
 def _operands(node: ast.expr, roots: Collection[str]) -> list[ast.expr] | None:

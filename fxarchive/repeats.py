@@ -33,6 +33,9 @@ CONSTANT_TAGS = frozenset(
 )  # fmt: skip
 _NESTING_TAGS = frozenset({"tuple", "size", "frozenset", "slice", "ilist"})
 
+CHARACTERS_AN_ENTRY = 8
+"""Characters or bytes in equal rows that count as an entry: a guard in them is code of its own for each row."""
+
 COPIED_TAGS = frozenset({"list", "dict", "ordered"})
 """Containers of which a copy shares what they hold, if that is constant."""
 
@@ -145,16 +148,23 @@ def entries(value: Any) -> int:
     >>> entries([1, ["tuple", [2, 3]], {"a": []}])
     8
     """
-    count = 0
+    return sum(map(len, _containers(value)))
+
+
+def _containers(value: Any) -> Iterator[list[Any]]:
+    """Yield what each list and each dict in a plain value holds."""
     stack = [value]
     while stack:
         item = stack.pop()
-        if type(item) is dict:
-            item = list(item.values())
-        if type(item) is list:
-            count += len(item)
-            stack.extend([part for part in item if type(part) in (list, dict)])
-    return count
+        held = list(item.values()) if type(item) is dict else item
+        if type(held) is list:
+            yield held
+            stack.extend([part for part in held if type(part) in (list, dict)])
+
+
+def _characters(value: Any) -> int:
+    """Return how many characters and bytes the strings have that stand in the containers of a plain value."""
+    return sum([len(part) for held in _containers(value) for part in held if type(part) in (str, bytes)])
 
 
 def _packed_rows(document: Any, packed: Any) -> Iterator[tuple[Any, list[Any], str]]:
@@ -181,5 +191,5 @@ def _constant_entries_of(form: Any, columns: list[Any]) -> int:
     if type(form) is not list or form[0] == HOLE:
         return 0
     if form[0] == CONSTANT or not columns:
-        return entries(form[1])
+        return entries(form[1]) + _characters(form[1]) // CHARACTERS_AN_ENTRY
     return sum([_constant_entries_of(part, columns) for part in form[1 + form[0] :: 1 + form[0]]])

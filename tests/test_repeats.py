@@ -79,6 +79,13 @@ def of_modules(count: int) -> Any:
     return {**packing.pack(small()), "modules": equal_rows(count, module)}
 
 
+def of_guards(count: int) -> Any:
+    """Modules that check inputs, each with code of its own."""
+    guard = " and ".join(["L['x'].size()[0] > 1"] * 600)
+    module = {"training": True, "guards": [["x"], [guard]]}
+    return {**packing.pack(small()), "modules": equal_rows(count, module)}
+
+
 ONES = ["list", [1] * LARGE]
 BOMBS: dict[str, tuple[Callable[[], Any], str]] = {
     "metadata": (lambda: packing.pack(of_values(MANY, ONES)), "row 0 of values"),
@@ -98,6 +105,7 @@ BOMBS: dict[str, tuple[Callable[[], Any], str]] = {
         "call pattern 0 of graph 0",
     ),
     "dimensions": (lambda: packing.pack(of_fakes(MANY, 1024)), "row 0 of descriptions"),
+    "guards": (lambda: of_guards(LARGE), "equal rows of modules"),
     "modules": (lambda: of_modules(LARGE), "equal rows of modules"),
 }
 
