@@ -89,6 +89,9 @@ ZERO_TENSORS = "zero-tensors"
 TRAINING_MODES = "training-modes"
 """Feature flag of archives with GraphModules whose `train` and `eval` quantization took over."""
 
+NESTED_INT_SYMBOLS = "nested-int-symbols"
+"""Feature flag of archives with symbols that stand for the ragged sizes of fake jagged tensors."""
+
 FEATURES: frozenset[str] = frozenset(
     {
         SYMBOLIC_SHAPES,
@@ -105,6 +108,7 @@ FEATURES: frozenset[str] = frozenset(
         SCRIPT_OBJECTS,
         ZERO_TENSORS,
         TRAINING_MODES,
+        NESTED_INT_SYMBOLS,
     }
 )
 """Feature flags that this release understands."""

@@ -22,6 +22,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.nested._internal.nested_int import NestedIntNode
 from torch.utils._pytree import TreeSpec
+from torch.utils._sympy.singleton_int import SingletonInt
 
 from fxarchive import ArtefactCall
 
@@ -132,10 +133,12 @@ def _wrapped(c: Comparison, path: str, left: torch.Tensor, right: torch.Tensor) 
 def _fake_tensor(c: Comparison, path: str, left: Any, right: Any) -> None:
     if not _same_description(c, path, left, right):
         return
-    c.equal(f"{path}._is_view()", left._is_view(), right._is_view())
-    if left._is_view() and right._is_view():
+    # That something is a view of a tensor around tensors is not kept: what a jagged tensor's `values()` gives.
+    is_view = left._is_view() and left._base.layout is not torch.jagged
+    c.equal(f"{path}._is_view()", is_view, right._is_view())
+    if is_view and right._is_view():
         c.push(f"{path}._base", left._base, right._base)
-    for name in ("pytype", "constant", "real_tensor"):
+    for name in ("pytype", "constant", "real_tensor", "nested_int_memo"):
         c.push(f"{path}.{name}", getattr(left, name, None), getattr(right, name, None))
     if left.is_leaf and right.is_leaf:
         c.push(f"{path}.grad", left.grad, right.grad)
@@ -235,6 +238,16 @@ def _symbolic(c: Comparison, path: str, left: Any, right: Any) -> None:
 
 
 def _shape_env(c: Comparison, path: str, left: Any, right: Any) -> None:
+    hints, other_hints = (
+        vars(env).get("backed_var_to_val", vars(env).get("var_to_val")) for env in (left, right)
+    )
+    for symbol in sorted(hints.keys() | other_hints.keys(), key=str):
+        x, y = hints.get(symbol), other_hints.get(symbol)
+        if isinstance(x, SingletonInt) and isinstance(y, SingletonInt):
+            c.partner("nested integer", f"{path} hint of {symbol}", x._val, y._val)
+            c.equal(f"{path} coefficient of {symbol}", x._coeff, y._coeff)
+        elif x is not None and y is not None:  # another symbol may be one that nothing uses
+            c.equal(f"{path} hint of {symbol}", str(x), str(y))
     for name in ("var_to_range", "replacements", "deferred_runtime_asserts", "guards", "unbacked_renamings"):
         c.equal(f"{path}.{name}", _texts(getattr(left, name)), _texts(getattr(right, name)))
 

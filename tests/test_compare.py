@@ -18,6 +18,7 @@ import traceback
 import types
 import typing
 import uuid
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +33,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.utils import _pytree as pytree
+from torch.utils._sympy.singleton_int import SingletonInt
+
+from fxarchive.codec.fast import shape_env_names as names
 
 from .compare import assert_same, differences
 from .material import models
@@ -395,6 +399,44 @@ def symbolic(name: str = "s0", hint: int | None = 5, change: str = "") -> list[A
 def test_symbolic_numbers_that_differ(changed: dict[str, Any]) -> None:
     assert differences(symbolic(), symbolic()) == []
     assert differences(symbolic(), symbolic(**changed))
+
+
+def ragged(change: str = "") -> list[Any]:
+    """Two fake jagged tensors of one ragged size, and an environment that knows it."""
+    mode = FakeTensorMode(shape_env=ShapeEnv())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        real = torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(3, 4)], layout=torch.jagged)
+        x, y = mode.from_tensor(real), mode.from_tensor(real * 2)
+    hints = names.hints(mode.shape_env)
+    symbol = x.shape[1].node._expr
+    if change == "coefficient":
+        hints[symbol] = SingletonInt(hints[symbol]._val, coeff=2)
+    if change == "identity":
+        hints[symbol] = SingletonInt(hints[symbol]._val + 100, coeff=1)
+    if change == "offsets":
+        x.offsets().nested_int_memo = None
+    if change == "number":
+        hints[symbol] = sympy.Integer(5)
+    return [x, y]
+
+
+@pytest.mark.parametrize("change", ["coefficient", "identity", "offsets", "number"])
+def test_fake_jagged_tensors_that_differ(change: str) -> None:
+    assert differences(ragged(), ragged()) == []
+    assert differences(ragged(), ragged(change))
+    assert differences(ragged(change), ragged())
+
+
+def test_only_what_views_a_jagged_tensor_may_come_back_as_no_view() -> None:
+    x = ragged()[0]
+    with x._values.fake_mode:
+        values = (x * 2).values()
+        plain = x._values * 2
+        part = plain.view(-1)
+    assert values._is_view()
+    assert differences(values, values.data) == []
+    assert differences(part, part.data)
 
 
 # --- graphs and modules ---

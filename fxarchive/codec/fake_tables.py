@@ -20,8 +20,11 @@ from fxarchive.codec.symbolic import fakes as symbolic_fakes
 from fxarchive.codec.tensors import encode_attributes, row_of_tensor
 from fxarchive.document import Value
 
-EXTRAS = ("storage", "base", "constant", "grad", "attributes", "environment")
+EXTRAS = ("storage", "base", "constant", "grad", "attributes", "environment", "nested_int")
 """Columns ``[rows, values]`` of the FakeTensors that have one."""
+
+NESTED_INT = "_nested_int_memo"
+"""Where FakeTensor keeps the ragged size of the jagged tensors that it is the offsets or lengths of."""
 
 
 class FakeTable:
@@ -46,12 +49,15 @@ class FakeTable:
         """Give ``fake`` a row."""
         state = fake.__dict__
         base = fake._base
+        if base is not None and base.layout is torch.jagged:
+            base = None  # `values()` of a jagged tensor, which has no storage to view
         requires_grad = fake.requires_grad
         computed = requires_grad and not fake.is_leaf
         grad = None if computed else fake._grad
         if requires_grad:
             _check_gradient(fake, computed)
         plain = base is None and grad is None and len(state) == self.state_length
+        plain = plain and state.get(NESTED_INT) is None
         if state["constant"] is not None or state["real_tensor"] is not None:
             plain = False
             if state["real_tensor"] is not None:
@@ -133,6 +139,9 @@ class FakeTable:
                 self._put("constant", row, row_of_tensor(self.enc, fake.constant, keep=True))
             if grad is not None:
                 self._put("grad", row, self.enc.items([grad], lambda i: ".grad")[0])
+            size = vars(fake).get(NESTED_INT)
+            if size is not None:
+                self._put("nested_int", row, self.enc.items([size], lambda i: ".nested_int_memo")[0])
             attributes = {name: value for name, value in vars(fake).items() if not is_state(name)}
             if attributes:
                 self._put("attributes", row, encode_attributes(self.enc, attributes))

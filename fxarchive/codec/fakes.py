@@ -254,6 +254,8 @@ class FakeReader:
             fake.constant = self._constant(extras["constant"], fake, where)
             # so that an operator that writes to it makes FakeTensors forget the constant
             fake.fake_mode.fake_tensor_converter.add_constant_storage_mapping(fake)
+        if "nested_int" in extras:
+            fake.nested_int_memo = symbolic_fakes.decode_ragged(self.dec, extras["nested_int"], fake, where)
         if "grad" in extras or "attributes" in extras:
             self.dec.later(lambda: self._fill(fake, extras, where))
         return fake

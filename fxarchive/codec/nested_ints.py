@@ -2,31 +2,26 @@
 
 torch numbers them as they are made in a process, so an archive numbers them anew, in the order in which they are met.
 They need the feature flag "tensor-subclasses", and so do the ranges of dimensions (``torch._dynamo.mark_dynamic``) that
-torch itself puts on the parts of jagged tensors.
+torch itself puts on the parts of jagged tensors. Symbols that stand for one under tracing have a flag of their own, and
+`symbolic.nested` does the work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from fxarchive.codec import symbols
 from fxarchive.codec.decoder import Decoder
-from fxarchive.codec.encoder import Encoder, Refused
+from fxarchive.codec.encoder import Encoder
+from fxarchive.codec.nested_numbers import check_numbers, id_of, is_nested_int, nested_int, numbers_of
 from fxarchive.document import TENSOR_SUBCLASSES, Value
 from fxarchive.errors import InvalidDocument
-
-SymInt: Any = torch.SymInt  # torch leaves its constructor untyped
-
-_MODULE = "torch.nested._internal.nested_int"
-
-
-def is_nested_int(value: Any) -> bool:
-    """Whether a SymInt is the size of a ragged dimension."""
-    cls = type(value.node)
-    return cls.__module__ == _MODULE and cls.__name__ == "NestedIntNode"
 
 
 def encode_symint(enc: Encoder, value: torch.SymInt) -> Value:
@@ -36,32 +31,19 @@ def encode_symint(enc: Encoder, value: torch.SymInt) -> Value:
         return found.copy()
     if not is_nested_int(value):
         return symbols.encode_symbolic(enc, value)
-    node: Any = value.node
-    if type(node.t_id) is not int or type(node.coeff) is not int:
-        raise Refused.because("a nested integer without a number cannot be kept")
     enc.features.add(TENSOR_SUBCLASSES)
-    numbers: dict[int, int] = enc.state.setdefault("nested integers", {})
-    return ["nested_int", numbers.setdefault(node.t_id, len(numbers)), node.coeff]
+    node: Any = value.node
+    return ["nested_int", *numbers_of(enc, node.t_id, node.coeff)]
 
 
 def decode_nested_int(dec: Decoder, tagged: Value) -> torch.SymInt:
     """Return the nested integer; equal ones of a document are one object."""
-    from torch.nested._internal import nested_tensor
-    from torch.nested._internal.nested_int import NestedIntNode
-
     _, number, coefficient = tagged
-    if type(number) is not int or type(coefficient) is not int or not 1 <= coefficient < 2**31 or number < 0:
-        raise InvalidDocument(
-            "a nested integer", f"{number!r:.40}, {coefficient!r:.40} are not its two numbers"
-        )
+    check_numbers(number, coefficient, "a nested integer")
     known = dec.objects.setdefault("nested integers", {})
-    ids: dict[int, int] = dec.state.setdefault("ids of nested integers", {})
-    if number not in ids:
-        ids[number] = nested_tensor._tensor_id_counter
-        nested_tensor._tensor_id_counter += 1
     key: Any = (number, coefficient)
     if key not in known:
-        known[key] = SymInt(NestedIntNode(ids[number], coefficient))
+        known[key] = nested_int(id_of(dec, number), coefficient)
     found: torch.SymInt = known[key]
     return found
 
@@ -74,6 +56,43 @@ def expect(parts: dict[str, Any], size: list[Any]) -> None:
         from torch.nested._internal import nested_tensor
 
         nested_tensor._tensor_symint_registry[source] = ragged[0]
+
+
+@contextmanager
+def memos_kept(parts: list[Any]) -> Iterator[None]:
+    """Leave to each FakeTensor the ragged size that it is known to belong to.
+
+    A jagged tensor that is built writes its own into its offsets. Several may share the offsets and have equal sizes
+    in different symbols; the last one that was traced decided.
+    """
+    fakes = [part for part in parts if type(part) is FakeTensor]
+    held = [part.nested_int_memo for part in fakes]
+    try:
+        yield
+    finally:
+        for part, memo in zip(fakes, held, strict=True):
+            part.nested_int_memo = memo
+
+
+def complete_marks(parts: list[Any]) -> None:
+    """Give parts that are marked as dynamic the ranges that the running torch looks for when it marks them again.
+
+    torch 2.15 leaves out ranges without bounds; 2.7 to 2.14 put one wherever there are marks, and rely on it.
+    """
+    for part in parts:
+        state = vars(part)
+        if _MARKS in state and _RANGES not in state and _has_ranges_with_marks():
+            setattr(part, _RANGES, set())
+
+
+_MARKS, _RANGES = "_dynamo_dynamic_indices", "_dynamo_dynamic_range"
+
+
+@functools.cache
+def _has_ranges_with_marks() -> bool:
+    probe = torch.empty(1)
+    torch._dynamo.mark_dynamic(probe, 0)
+    return _RANGES in vars(probe)
 
 
 def is_dim_range(value: Any) -> bool:

@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from fxarchive.codec import nested_ints, symbols
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
+from fxarchive.codec.fast import ragged
 from fxarchive.codec.geometry import MAX_DIMENSIONS, check_flag, check_integer, reason
 from fxarchive.codec.history import add_history
 from fxarchive.codec.operators import decode_class, encode_class
@@ -138,14 +139,19 @@ def _unwrapped(enc: Encoder, tensor: Any) -> tuple[dict[str, Any], dict[str, Any
         raise Refused.because(f"it unwraps to more than {MAX_INNER} tensors")
     size, stride = tensor.size(), tensor.stride()
     try:
-        with _without_guards(inner):
+        with _without_guards(inner), nested_ints.memos_kept(inner):
             twin = type(tensor).__tensor_unflatten__(
                 dict(zip(names, inner, strict=True)), context, size, stride
             )
+            fits = not ragged.is_fake_jagged(tensor) or ragged.is_of(twin, size, stride)
     except Exception as error:
         raise Refused.because(
             f"__tensor_unflatten__ of its class cannot build it again ({reason(error):.200}); mend the class"
         ) from None
+    if not fits:
+        raise Refused.because(
+            "its parts do not have the sizes of its own; make it again with torch.nested.nested_tensor_from_jagged"
+        )
     record: dict[str, Any] = {
         "kind": "unwrapped",
         "class": encode_class(enc, type(tensor)),
@@ -226,6 +232,8 @@ def _build(dec: Decoder, record: Any, row: int, where: str) -> torch.Tensor:
             tensor: torch.Tensor = _BUILD[kind](dec, record, inner, where)
             if tensor.requires_grad != requires_grad:
                 tensor.requires_grad_(requires_grad)
+        if ragged.is_fake_jagged(tensor):
+            _restate(dec, tensor, record, where)
         if computed and tensor.is_leaf:
             _compute(tensor, _fakes_in(tensor), where)
     except (RuntimeError, TypeError, ValueError, AssertionError, LookupError, AttributeError) as error:
@@ -271,10 +279,21 @@ def _build_unwrapped(dec: Decoder, record: dict[str, Any], inner: list[Any], whe
         raise InvalidDocument(where, f"it has {len(size)} sizes and {len(stride)} strides")
     parts = dict(zip(names, inner, strict=True))
     nested_ints.expect(parts, size)
-    tensor = cls.__tensor_unflatten__(parts, dec.value(record["context"]), torch.Size(size), tuple(stride))
+    nested_ints.complete_marks(inner)
+    context = dec.value(record["context"])
+    with nested_ints.memos_kept(inner):
+        tensor = cls.__tensor_unflatten__(parts, context, torch.Size(size), tuple(stride))
     if type(tensor) is not cls or not _fits(tensor, size):
         raise InvalidDocument(where, "what its class built is of another class or size")
     return tensor
+
+
+def _restate(dec: Decoder, tensor: Any, record: dict[str, Any], where: str) -> None:
+    """Write the sizes of a fake jagged tensor as they were; its class computes them from the parts."""
+    size, stride = (_numbers(dec, record[name], name, where) for name in ("size", "stride"))
+    if not ragged.is_of(tensor, size, stride):
+        raise InvalidDocument(where, "what its class built is of another size")
+    ragged.restate(tensor, size, stride)
 
 
 def _fits(tensor: Any, size: list[Any]) -> bool:

@@ -12,7 +12,6 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.testing._internal.two_tensor import TwoTensor
 
 import fxarchive
@@ -193,14 +192,6 @@ def test_plain_subclasses_come_back() -> None:
 # jagged tensors
 
 
-def test_fake_jagged_tensors_are_refused_with_the_remedy() -> None:
-    fake = FakeTensorMode(shape_env=ShapeEnv()).from_tensor(jagged())
-    with pytest.raises(UnsupportedValue) as caught:
-        fxarchive.dumps(fake)
-    reasons = {problem.path: problem.why for problem in caught.value.problems}
-    assert "trace with the parts of the nested tensor" in reasons["_values"]
-
-
 def handed_over(function: Callable[..., Any], *inputs: torch.Tensor) -> tuple[GraphModule, Any, Any]:
     """The graph that dynamo hands to a backend for ``function``, its inputs, and what the function returns."""
     found: list[tuple[GraphModule, Any]] = []
@@ -216,14 +207,11 @@ def handed_over(function: Callable[..., Any], *inputs: torch.Tensor) -> tuple[Gr
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_graph_of_a_jagged_input_is_kept_without_the_metadata_that_needs_it() -> None:
+def test_a_graph_of_a_jagged_input_is_kept() -> None:
     graph, examples, result = handed_over(lambda x: (x * 2).sin().sum(), jagged())
-    with pytest.raises(UnsupportedValue, match="on_unsupported"):
-        fxarchive.dumps(graph)
-    report = fxarchive.save(graph, "memory://jagged.fxa", on_unsupported="drop")
-    assert report.dropped
-    assert all("jagged dimension" in problem.why for problem in report.dropped)
-    assert torch.equal(fxarchive.load("memory://jagged.fxa")(*examples)[0], result)
+    again = fxarchive.loads(fxarchive.dumps(graph))
+    assert_same(graph, again)
+    assert torch.equal(again(*examples)[0], result)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -232,7 +220,8 @@ def test_a_graph_that_makes_a_jagged_tensor_is_kept() -> None:
         return torch.nested.nested_tensor_from_jagged(values, offsets) * 2
 
     graph, examples, result = handed_over(make, torch.randn(5, 4), torch.tensor([0, 2, 5]))
-    again = fxarchive.loads(fxarchive.dumps(graph, on_unsupported="drop"))
+    again = fxarchive.loads(fxarchive.dumps(graph))
+    assert_same(graph, again)
     assert torch.equal(again(*examples)[0].values(), result.values())
 
 

@@ -475,16 +475,6 @@ def test_a_jagged_dimension_is_refused() -> None:
         encode({"size": jagged.shape[1]})
 
 
-def test_each_value_that_needs_the_environment_of_a_jagged_dimension_is_refused() -> None:
-    fake = mode()
-    jagged = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(4, 3)], layout=torch.jagged)
-    converted = fake.from_tensor(jagged)
-    with pytest.raises(UnsupportedValue) as caught:
-        encode([converted.shape[1], converted.shape[1].node.shape_env])
-    assert [path for path, _ in caught.value.problems] == ["[0]", "[1]"]
-    assert all("jagged dimension" in why for _, why in caught.value.problems)
-
-
 def test_every_symbol_that_cannot_be_kept_is_named() -> None:
     env = ShapeEnv()
     number = backed(env, "a", 5)

@@ -24,6 +24,7 @@ from torch import fx, nn
 from torch._guards import TracingContext, tracing
 from torch._library.fake_class_registry import FakeScriptObject
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
@@ -476,6 +477,29 @@ def tensors_around_tensors() -> Any:
     }
 
 
+def traced_jagged_tensors() -> Any:
+    """Fake jagged tensors, two of one ragged size and two of others, real ones beside them, and a graph over such."""
+    mode = FakeTensorMode(shape_env=ShapeEnv())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first = torch.nested.nested_tensor([torch.ones(2, 4), torch.zeros(3, 4)], layout=torch.jagged)
+        second = torch.nested.nested_tensor([torch.ones(1, 4), torch.zeros(3, 4)], layout=torch.jagged)
+        traced = [mode.from_tensor(each) for each in (first, first * 2, second)]
+        graph = make_fx(lambda x: (x * 2).sin(), tracing_mode="symbolic")(first)
+    with mode:
+        traced.append(traced[0] + traced[1])
+        traced.append(traced[2].transpose(1, 2))
+        offsets = torch.empty(3, dtype=torch.int64)
+        traced.append(torch.nested.nested_tensor_from_jagged(torch.empty(5, 4), offsets))
+    return {
+        "real": [first, second],
+        "traced": traced,
+        "sizes": [each.shape for each in traced],
+        "parts": [traced[0].values(), traced[0].offsets(), offsets],
+        "graph": graph,
+    }
+
+
 def regions() -> Any:
     """Graphs with subgraphs under higher-order operators, the functions these call, and a fake of an object."""
     body = fx.symbolic_trace(lambda x: (torch.sigmoid(x) + 1,))
@@ -530,6 +554,7 @@ VALUES: tuple[Callable[[], Any], ...] = (
     node_sources,
     torch_facts,
     tensors_around_tensors,
+    traced_jagged_tensors,
     regions,
     registered_values,
     records,

@@ -124,6 +124,9 @@ def without_replacements(env: Any) -> Iterator[None]:
         env._update_version_counter()
 
 
+FILLER = "_reserved_"
+"""How names of symbols that nothing uses begin."""
+
 MOST_FILLERS = 65_536
 """Hints of symbols that nothing uses, of which a file may ask for as many as its largest number says."""
 
@@ -139,7 +142,7 @@ def reserve_numbers(env: Any, numbers: set[int], names: set[str]) -> None:
         return
     held = hints(env)
     missing = min(max(numbers, default=-1) + 1, MOST_FILLERS) - len(held)
-    fillers = (f"_reserved_{number}" for number in itertools.count())
+    fillers = (f"{FILLER}{number}" for number in itertools.count())
     for name in itertools.islice((name for name in fillers if name not in names), max(missing, 0)):
         held[sympy.Symbol(name, integer=True, positive=True)] = sympy.Integer(2)
 

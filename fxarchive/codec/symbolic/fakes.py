@@ -16,7 +16,7 @@ from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder
 from fxarchive.codec.geometry import check_integer
 from fxarchive.codec.storages import META, view
-from fxarchive.document import Value
+from fxarchive.document import NESTED_INT_SYMBOLS, Value
 from fxarchive.errors import InvalidDocument
 
 
@@ -135,9 +135,37 @@ def _environment_of(tagged: list[Any], where: str) -> int:
 
 
 def _number(dec: Decoder, number: Any, name: str, where: str) -> Any:
-    if type(number) is list:
-        return dec.value(number)
-    return check_integer(number, name, where)
+    if type(number) is not list:
+        return check_integer(number, name, where)
+    found = dec.value(number)
+    if NESTED_INT_SYMBOLS in dec.features and _is_ragged(found):
+        raise InvalidDocument(
+            where, f"its {name} is that of a jagged dimension, which only a jagged tensor has"
+        )
+    return found
+
+
+def _is_ragged(number: Any) -> bool:
+    from fxarchive.codec.symbolic import nested
+
+    return nested.has_nested(number)
+
+
+def decode_ragged(dec: Decoder, tagged: Value, fake: Any, where: str) -> Any:
+    """Return the ragged size of the jagged tensors that ``fake`` is the offsets or lengths of.
+
+    Raises:
+        InvalidDocument: it is not a symbol for a nested integer, in the environment of ``fake``.
+    """
+    from fxarchive.codec.symbolic import nested
+
+    dec.require(NESTED_INT_SYMBOLS, f"{where}, nested_int")
+    size = dec.value(tagged)
+    if type(size) is not torch.SymInt or not nested.stands_for_nested(size):
+        raise InvalidDocument(where, "what it is the offsets of has a size that is not ragged")
+    if size.node.shape_env is not fake.fake_mode.shape_env:
+        raise InvalidDocument(where, "its ragged size belongs to another environment")
+    return size
 
 
 def meta_tensor(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy
 from sympy.logic.boolalg import Boolean, BooleanAtom
 from torch.utils._sympy.value_ranges import ValueRangeError, ValueRanges
 
+from fxarchive.codec import nested_numbers
 from fxarchive.codec.symbolic import bounds
 from fxarchive.codec.symbolic.bounds import OutOfBounds
 from fxarchive.codec.symbolic.expressions import Built
@@ -24,6 +25,15 @@ CHAIN = 16
 """Replacements that can lead from one symbol to another, one after the other."""
 
 Pairs = list[tuple[Any, Any]]
+
+
+class Nested(NamedTuple):
+    """The nested integer that a symbol stands for."""
+
+    number: int
+    coefficient: int
+    is_shared: bool
+    """Whether a new input of that size gets this symbol."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +68,19 @@ class Record:
     real_values: Pairs
     excluded: Pairs
     shape_ids: list[tuple[str, Any]]
+    nested: dict[Any, Nested]
+    """The symbols that stand for nested integers, which have no other hint."""
 
     @property
     def symbols(self) -> dict[Any, None]:
         """The symbols that the environment knows, in order."""
         of_replacements = {symbol: None for symbol, _ in (*self.replacements, *self.renamings)}
         known = {symbol: None for pairs in (self.hints, self.ranges, self.sources) for symbol, _ in pairs}
-        return known | of_replacements
+        return known | dict.fromkeys(self.nested) | of_replacements
 
 
-FIELDS = frozenset(Record.__dataclass_fields__) - {"where", "replacement_rows"}
+FIELDS = frozenset(Record.__dataclass_fields__) - {"where", "replacement_rows", "nested"}
+"""Fields that every record has; `nested` is there where it is needed."""
 
 
 def read_record(tables: Built, row: int) -> Record:
@@ -79,7 +92,7 @@ def read_record(tables: Built, row: int) -> Record:
     """
     where = f"row {row} of symbolic environments"
     raw = tables.environments[row]
-    if type(raw) is not dict or raw.keys() != FIELDS:
+    if type(raw) is not dict or raw.keys() - {"nested"} != FIELDS:
         raise InvalidDocument(where, "it does not have the fields of an environment")
     read = _Reader(tables, where, raw)
     record = Record(
@@ -110,6 +123,7 @@ def read_record(tables: Built, row: int) -> Record:
         real_values=read.pairs("real_values", read.symbol, read.number),
         excluded=read.pairs("excluded", read.symbol, read.integer),
         shape_ids=read.pairs("shape_ids", read.text, read.term),
+        nested=read.nested(),
     )
     _check_size(tables, where, raw)
     _check_exponents(tables, record)
@@ -175,6 +189,23 @@ class _Reader:
         ]
         if len({key for key, _ in found}) != len(found):
             raise self.refuse("ranges name something twice")
+        return found
+
+    def nested(self) -> dict[Any, Nested]:
+        rows = self.list_of("nested", self.raw.get("nested", []))
+        found: dict[Any, Nested] = {}
+        hints = self.raw["hints"][::2]
+        for row in rows:
+            if type(row) is not list or len(row) != 4:
+                raise self.refuse("nested holds something that is not a symbol with its nested integer")
+            nested_numbers.check_numbers(row[1], row[2], f"{self.where}, nested")
+            symbol = self.symbol("nested", row[0])
+            if symbol in found or row[0] in hints:
+                raise self.refuse(f"{symbol} has two hints")
+            found[symbol] = Nested(row[1], row[2], self.flag("nested", row[3]))
+        shared = [each[:2] for each in found.values() if each.is_shared]
+        if len(set(shared)) != len(shared):
+            raise self.refuse("nested names two symbols for new inputs of one size")
         return found
 
     # single items
@@ -276,6 +307,9 @@ def _check_size(tables: Built, where: str, raw: dict[str, Any]) -> None:
 def _check_exponents(tables: Built, record: Record) -> None:
     """A symbol that stands in an exponent must not be worth much, or evaluating the power would not end."""
     exponents = {tables.expressions[row] for row in tables.exponents}
+    for symbol in record.nested:
+        if symbol in exponents:
+            raise InvalidDocument(record.where, f"{symbol} stands in an exponent and is a nested integer")
     for pairs in (record.hints, record.real_values, record.hint_overrides, record.replacements):
         for symbol, value in pairs:
             if (

@@ -7,7 +7,7 @@ it; otherwise the archive does not fit into that environment and nothing of it i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,12 +17,14 @@ from sympy.logic.boolalg import BooleanAtom
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import RuntimeAssert, ShapeEnv, ValueRangesSLoc
 
+from fxarchive.codec import nested_numbers
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.fast import shape_env_names as names
-from fxarchive.codec.symbolic.expressions import Built, built
-from fxarchive.codec.symbolic.records import Record, read_record
-from fxarchive.codec.symbolic.sources import source_of_text, source_text
-from fxarchive.document import Value
+from fxarchive.codec.symbolic import nested
+from fxarchive.codec.symbolic.expressions import built
+from fxarchive.codec.symbolic.records import Nested, Record, read_record
+from fxarchive.codec.symbolic.sources import is_ephemeral, source_of_text, source_text
+from fxarchive.document import NESTED_INT_SYMBOLS, Value
 from fxarchive.errors import FakeModeConflict, InvalidDocument
 
 
@@ -34,6 +36,8 @@ class _Restored:
     """The FakeTensorMode of the caller, or None."""
     modes: dict[int | None, Any] = field(default_factory=dict)
     environments: dict[int, Any] = field(default_factory=dict)
+    taken: dict[int, int] = field(default_factory=dict)
+    """Number of a nested integer -> the id that the caller's environment has for it already."""
 
 
 _RESTORED: WeakKeyDictionary[Decoder, _Restored] = WeakKeyDictionary()
@@ -68,6 +72,8 @@ def fake_mode(dec: Decoder, environment: int | None = None) -> Any:
     if mode is None:
         env = ShapeEnv() if environment is None else decode_shape_env(dec, environment)
         mode = held.modes[environment] = FakeTensorMode(shape_env=env, allow_non_fake_inputs=True)
+        if NESTED_INT_SYMBOLS in dec.features:
+            nested_numbers.number_apart(mode)
         if not environment:
             dec.fake_mode = mode
     return mode
@@ -90,6 +96,15 @@ def restoring(dec: Decoder) -> Iterator[None]:
         yield
 
 
+def id_of_nested(dec: Decoder, number: int) -> int:
+    """Return the id of a nested integer that a symbol stands for; its environment is restored already.
+
+    A real tensor of the archive never gets an id that the caller's environment has: it may be another tensor.
+    """
+    found = _restored(dec).taken.get(number)
+    return nested_numbers.id_of(dec, number) if found is None else found
+
+
 def decode_shape_env(dec: Decoder, row: Any) -> Any:
     """Return the ShapeEnv of ``row`` of ``environments``, all its facts in place.
 
@@ -103,11 +118,13 @@ def decode_shape_env(dec: Decoder, row: Any) -> Any:
     env = held.environments.get(row)
     if env is None:
         record = read_record(tables, row)
+        if record.nested:
+            dec.require(NESTED_INT_SYMBOLS, f"{record.where}, nested")
         fresh = held.callers is None
         env = names.new_shape_env(_settings(record)) if fresh else _environment_of(held.callers)
         held.environments[row] = env
         try:
-            _put(env, record, tables, fresh=fresh)
+            _put(dec, env, record, fresh=fresh)
         except (AssertionError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise InvalidDocument(record.where, f"torch cannot take its facts ({error!r:.160})") from error
     return env
@@ -131,10 +148,11 @@ def _settings(record: Record) -> dict[str, bool]:
     return settings
 
 
-def _put(env: Any, record: Record, tables: Built, fresh: bool) -> None:
-    known = set() if fresh else _check_shared(env, record)
+def _put(dec: Decoder, env: Any, record: Record, fresh: bool) -> None:
+    known = set() if fresh else _check_shared(env, record, _restored(dec).taken)
     new = {symbol for symbol in record.symbols if symbol not in known}
     _put_symbols(env, record, known, fresh)
+    _put_nested(dec, env, record)
     for symbol, target in record.replacements:
         held = env.replacements.setdefault(symbol, target)
         if held != target:
@@ -162,7 +180,7 @@ def _put_symbols(env: Any, record: Record, known: set[Any], fresh: bool) -> None
         hints.setdefault(symbol, hint)
     here = names.stack()
     for symbol, value_range in record.ranges:
-        if symbol not in hints:
+        if symbol not in hints and symbol not in record.nested:
             # torch looks up where an unbacked symbol was made for the error that says it cannot be guarded on
             env.var_to_stack.setdefault(symbol, here)
         env.var_to_range[symbol] = env.var_to_range[symbol] & value_range if symbol in known else value_range
@@ -180,6 +198,14 @@ def _put_symbols(env: Any, record: Record, known: set[Any], fresh: bool) -> None
         env.unbacked_alloc_order[symbol] = order if fresh else len(env.unbacked_alloc_order)
     for symbol, count in record.guard_counts:
         env.symbol_guard_counter[symbol] = max(count, env.symbol_guard_counter[symbol])
+
+
+def _put_nested(dec: Decoder, env: Any, record: Record) -> None:
+    for symbol, each in record.nested.items():
+        id_ = id_of_nested(dec, each.number)
+        names.hints(env).setdefault(symbol, nested.hint_of(id_, each.coefficient))
+        if each.is_shared:
+            env.val_to_var.setdefault(nested_numbers.nested_int(id_, each.coefficient), symbol)
 
 
 def _put_guards(env: Any, record: Record, fresh: bool) -> None:
@@ -230,24 +256,49 @@ def _number_of(symbol: Any) -> int | None:
     return None
 
 
-def _check_shared(env: Any, record: Record) -> set[Any]:
-    """Return the symbols that the caller's environment has; refuse those that are something else there."""
+def _check_shared(env: Any, record: Record, taken: dict[int, int]) -> set[Any]:
+    """Return the symbols that the caller's environment has; refuse those that are something else there.
+
+    What nested integers have for ids in the caller's environment is put into ``taken``. Ragged sizes of intermediate
+    values have one source for all of them, and so names that other programs give them too: there only an environment
+    that knows what the archive's does, or the other way round, is one that the same trace made.
+    """
     hints = names.hints(env)
     there = {symbol.name: symbol for held in (hints, env.var_to_range, env.var_to_sources) for symbol in held}
     recorded_hints, recorded_sources = dict(record.hints), dict(record.sources)
+    names_there = _without_fillers(there)
+    recorded_names = _without_fillers([symbol.name for symbol in record.symbols])
+    all_of_one = names_there <= recorded_names or recorded_names <= names_there
     shared: set[Any] = set()
     for symbol in record.symbols:
         other = there.get(symbol.name)
         if other is None:
             continue
         texts = [source_text(source) for source in env.var_to_sources.get(other, [])]
-        same = (
-            other == symbol
-            and symbol in recorded_hints
-            and recorded_hints[symbol] == hints.get(symbol)
-            and recorded_sources.get(symbol, [])[:1] == texts[:1]
-        )
-        if not same:
+        ragged = record.nested.get(symbol)
+        if ragged is None:
+            same = symbol in recorded_hints and recorded_hints[symbol] == hints.get(symbol)
+        else:
+            same = _take(taken, ragged, hints.get(symbol)) and (
+                all_of_one or not (texts and is_ephemeral(texts[0]))
+            )
+        if not (same and other == symbol and recorded_sources.get(symbol, [])[:1] == texts[:1]):
             raise FakeModeConflict(f"its ShapeEnv holds another symbol {symbol.name}")
         shared.add(symbol)
     return shared
+
+
+def _without_fillers(symbol_names: Iterable[str]) -> set[str]:
+    return {name for name in symbol_names if not name.startswith(names.FILLER)}
+
+
+def _take(taken: dict[int, int], ragged: Nested, hint: Any) -> bool:
+    """Take the id of ``hint``, of the caller's environment, for the number of ``ragged``.
+
+    Returns: False if it is no nested integer of that coefficient, or number and id belong to others already.
+    """
+    if not nested.is_nested(hint) or hint._coeff != ragged.coefficient:
+        return False
+    if ragged.number not in taken and hint._val in taken.values():
+        return False
+    return bool(taken.setdefault(ragged.number, hint._val) == hint._val)

@@ -14,36 +14,22 @@ from typing import Any
 
 import sympy
 import torch
-from torch.utils._sympy.singleton_int import SingletonInt
 
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fast import shape_env_names as names
+from fxarchive.codec.symbolic import nested
 from fxarchive.codec.symbolic.expressions import Tables, encode_expression, tables
 from fxarchive.codec.symbolic.sources import SOURCE_LENGTH, source_text
 from fxarchive.document import Value
 from fxarchive.errors import Problem
 
-JAGGED = (
-    "its sizes belong with that of a jagged dimension under tracing, which stands for a tensor of this process and is "
-    "no number; trace with the parts of the nested tensor (.values() and .offsets()) as inputs, or leave such "
-    'metadata out with on_unsupported="drop"'
-)
-"""Why a graph of fake jagged tensors cannot be kept, and what to do."""
-
 
 def encode_shape_env(enc: Encoder, env: Any) -> int:
-    """Return the row of ``env`` in ``environments``; its facts are encoded later.
-
-    Raises:
-        Refused: it knows a jagged dimension, so that nothing of it can be kept. To say so of each value that
-            needs it lets the entries of metadata be left out.
-    """
+    """Return the row of ``env`` in ``environments``; its facts are encoded later."""
     held = tables(enc)
     key = ("environment", id(env))
     row = held.rows.get(key)
     if row is None:
-        if any([isinstance(hint, SingletonInt) for hint in names.hints(env).values()]):
-            raise Refused.because(JAGGED)
         row = held.rows[key] = len(held.environments)
         record: dict[str, Any] = {}
         held.environments.append(record)
@@ -76,7 +62,8 @@ class _Facts:
         record["release"] = list(names.RELEASE)
         record["settings"] = names.settings(env)
         record["frozen"] = [bool(env.frozen), bool(env.runtime_asserts_frozen)]
-        record["hints"] = self._pairs("hints", names.hints(env).items())
+        hints = [pair for pair in names.hints(env).items() if not nested.is_nested(pair[1])]
+        record["hints"] = self._pairs("hints", hints)
         record["ranges"] = self._ranges()
         record["sources"] = [
             part
@@ -92,6 +79,9 @@ class _Facts:
             for part in (text[:SOURCE_LENGTH], self._row("source_to_var", symbol))
         ]
         record["shared_sizes"] = self._shared_sizes()
+        ragged = self._ragged()
+        if ragged:
+            record["nested"] = ragged
         record["replacements"] = self._pairs("replacements", env.replacements.items())
         record["renamings"] = self._pairs("unbacked_renamings", env.unbacked_renamings.items())
         record["divisible"] = self._rows("divisible", _ordered(env.divisible))
@@ -179,11 +169,16 @@ class _Facts:
                 continue  # torch 2.7 lists the constants 0 and 1 too
             if type(value) in (int, float):
                 flat += [value, self._row("val_to_var", symbol)]
-            else:
-                self.problems.append(
-                    Problem(".val_to_var", "the size of a jagged dimension (nested int) cannot be kept")
-                )
         return flat
+
+    def _ragged(self) -> list[list[Any]]:
+        """The symbols that stand for nested integers."""
+        try:
+            found = nested.encode_symbols(self.enc, self.env)
+        except Refused as refused:
+            self.problems += refused.below(".val_to_var")
+            return []
+        return [[self._row("hints", symbol), *facts] for symbol, *facts in found]
 
 
 _NUMBERS = (int, float, bool)

@@ -20,6 +20,9 @@ _PLAIN_SOURCE = re.compile(rf"(?!__)[A-Za-z_]\w*(?:{_READER}|{_ATTRIBUTE}|{_ITEM
 _READ = re.compile(r"\.(?:(size|stride)\(\)\[(\d+)\]|storage_offset\(\))")
 _LAST_STEP = re.compile(rf"(.*?)({_READER}(?:\[\d+\])?|{_ATTRIBUTE}|{_ITEM}|)", re.ASCII)
 """A path of attributes and items to an input; nothing is called but what reads a tensor's metadata."""
+_EPHEMERAL = re.compile(rf"<ephemeral: (\w+)>((?:{_READER}(?:\[\d+\])?|{_ATTRIBUTE}|{_ITEM})*)", re.ASCII)
+"""A path to what torch makes while it traces: no input, and nothing that a guard can name."""
+_STEP = re.compile(rf"{_READER}(?:\[\d+\])?|{_ATTRIBUTE}|{_ITEM}", re.ASCII)
 _WRITTEN = "_fxarchive_text"
 """Attribute of a source that the running torch must call otherwise: the text that an archive keeps."""
 
@@ -53,13 +56,15 @@ def _name_of(source: Any) -> str:
 
 
 def source_of_text(text: str) -> Any:
-    """Return a dynamo source named by ``text`` if that is a plain path, else by a string literal.
+    """Return a dynamo source named by ``text`` if that is a plain or ephemeral path, else by a string literal.
 
     A path of more than a name is a source of its kind over one that is only text: torch.export leaves out
     guards over symbols whose own source is a `ConstantSource`.
     """
     from torch._dynamo.source import ConstantSource
 
+    if is_ephemeral(text):
+        return _ephemeral(text)
     if not is_plain_source(text):
         return ConstantSource(repr(text))
     found = _of_kind(text)
@@ -84,7 +89,29 @@ def _of_kind(text: str) -> Any:
         return None
     if base == "L" and step[1] in "'\"":
         return source.LocalSource(step[2:-2])
-    inner = source.ConstantSource(base)
+    return _stepped(source.ConstantSource(base), step)
+
+
+def is_ephemeral(text: str) -> bool:
+    """Whether ``text`` is the name of a source of something that torch makes while it traces."""
+    return len(text) <= SOURCE_LENGTH and _EPHEMERAL.fullmatch(text) is not None
+
+
+def _ephemeral(text: str) -> Any:
+    """Return the ephemeral source named ``text``: torch replaces symbols of such sources before all others."""
+    from torch._dynamo import source
+
+    label, path = _EPHEMERAL.fullmatch(text).groups()  # type: ignore[union-attr]
+    found: Any = source.EphemeralSource(label)
+    for step in _STEP.findall(path):
+        found = None if found is None else _stepped(found, step)
+    return source.ConstantSource(repr(text)) if found is None or _name_of(found) != text else found
+
+
+def _stepped(inner: Any, step: str) -> Any:
+    """Return the source of ``step`` from another source; None where dynamo has none."""
+    from torch._dynamo import source
+
     read = _READ.fullmatch(step)
     if read is not None:
         kind = source.TensorProperty[(read[1] or "storage_offset").upper()]

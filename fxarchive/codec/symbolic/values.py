@@ -18,9 +18,11 @@ from torch.fx.experimental.sym_node import SymNode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._sympy.value_ranges import ValueRanges
 
+from fxarchive.codec import nested_numbers
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fast.shape_env_names import key_path_classes, sym_node_of
+from fxarchive.codec.symbolic import nested
 from fxarchive.codec.symbolic.bounds import INTEGER_BITS
 from fxarchive.codec.symbolic.expressions import (
     built,
@@ -30,9 +32,9 @@ from fxarchive.codec.symbolic.expressions import (
     tables,
 )
 from fxarchive.codec.symbolic.records import read_record, value_range
-from fxarchive.codec.symbolic.restore import decode_shape_env, decode_shape_env_value
-from fxarchive.codec.symbolic.shape_envs import JAGGED, encode_shape_env, encode_shape_env_value
-from fxarchive.document import Value
+from fxarchive.codec.symbolic.restore import decode_shape_env, decode_shape_env_value, id_of_nested
+from fxarchive.codec.symbolic.shape_envs import encode_shape_env, encode_shape_env_value
+from fxarchive.document import NESTED_INT_SYMBOLS, Value
 from fxarchive.errors import InvalidDocument, Problem, UnsupportedValue
 
 KINDS: dict[str, tuple[Any, type]] = {
@@ -75,13 +77,14 @@ def _encode_node(enc: Encoder, tag: str, node: Any) -> list[Any]:
         raise Refused.because(
             f"a {cls.__name__} over a {type(node).__name__} cannot be kept (a jagged dimension?)"
         )
-    if isinstance(node._hint, torch.SymInt):
-        raise Refused.because(JAGGED)
-    if not (node._hint is None or type(node._hint) is kind):
-        raise Refused.because(f"a {cls.__name__} whose hint is a {type(node._hint).__name__} cannot be kept")
+    hint = node._hint
+    if type(hint) is torch.SymInt:
+        hint = nested.encode_hint(enc, hint)
+    elif not (hint is None or type(hint) is kind):
+        raise Refused.because(f"a {cls.__name__} whose hint is a {type(hint).__name__} cannot be kept")
     # not node.expr, which has the replacements made already
     row = encode_expression(enc, sympy.sympify(node._expr) if type(node._expr) is kind else node._expr)
-    tagged = [tag, encode_shape_env(enc, node.shape_env), row, node._hint]
+    tagged = [tag, encode_shape_env(enc, node.shape_env), row, hint]
     return tagged if node.constant is None else [*tagged, node.constant]
 
 
@@ -123,6 +126,8 @@ def decode_symbolic(dec: Decoder, tagged: Value) -> Any:
 
 def _exact(item: Any) -> Any:
     """``item`` as part of a key, where True is not 1, 1 not 1.0, and 0.0 not -0.0."""
+    if type(item) is list and len(item) == 3 and list not in map(type, item):
+        return (list, *map(_exact, item))  # a nested integer
     return (type(item), repr(item)) if type(item) in (bool, float) else item
 
 
@@ -134,6 +139,8 @@ def _symbolic(dec: Decoder, tagged: Value) -> Any:
         raise InvalidDocument(where, "it is not an environment, an expression and a hint")
     _, environment, row, hint = tagged[:4]
     constant = tagged[4] if len(tagged) == 5 else None
+    if type(hint) is list and kind is int and environment is not None:
+        return _symbol_of_nested(dec, environment, row, hint, constant)
     for number in (hint, constant):
         _check_number(number, kind, where)
     if environment is None:
@@ -144,6 +151,22 @@ def _symbolic(dec: Decoder, tagged: Value) -> Any:
     if not isinstance(expression, Boolean if kind is bool else sympy.Expr):
         raise InvalidDocument(where, f"expression {row} is not of its kind")
     return cls(sym_node_of(expression, decode_shape_env(dec, environment), kind, hint, constant))
+
+
+def _symbol_of_nested(dec: Decoder, environment: Any, row: Any, hint: list[Any], constant: Any) -> Any:
+    """Return the SymInt whose hint is the nested integer ``hint``."""
+    where = "a symint"
+    dec.require(NESTED_INT_SYMBOLS, f"{where}, its hint")
+    if len(hint) != 3 or hint[0] != "nested_int" or constant is not None:
+        raise InvalidDocument(where, "its hint is no nested integer")
+    nested_numbers.check_numbers(hint[1], hint[2], where)
+    expression = built(dec).expression(row, where)
+    if not isinstance(expression, sympy.Expr):
+        raise InvalidDocument(where, f"expression {row} is not of its kind")
+    env = decode_shape_env(dec, environment)
+    number = nested_numbers.nested_int(id_of_nested(dec, hint[1]), hint[2])
+    made: Any = torch.SymInt
+    return made(sym_node_of(expression, env, int, number, None))
 
 
 def _check_number(number: Any, kind: type, where: str) -> None:
