@@ -39,18 +39,20 @@ class Look:
                 continue
             found = known.get(id(number))
             if found is None:
-                found = known[id(number)] = _is_count(number.node)
+                found = known[id(number)] = _is_count(dec, number.node)
             if not found:
                 return
         self.taken = True
 
 
-def _is_count(node: Any) -> bool:
-    # here, since graphs of static shapes need neither
+def _is_count(dec: Decoder, node: Any) -> bool:
+    # here, since graphs of static shapes need none of them
     import sympy
 
     from fxarchive.codec.fast.shape_env_names import hints
+    from fxarchive.codec.symbolic import restore
 
+    restore.answer(dec, node)
     value = node._expr.xreplace(hints(node.shape_env))
     return isinstance(value, (int, sympy.Integer)) and bool(value >= 0)
 

@@ -20,6 +20,7 @@ from torch.fx.experimental.symbolic_shapes import RuntimeAssert, ShapeEnv, Value
 from fxarchive.codec import nested_numbers
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.fast import shape_env_names as names
+from fxarchive.codec.fast.sym_nodes import Answering, answering
 from fxarchive.codec.symbolic import nested
 from fxarchive.codec.symbolic.expressions import built
 from fxarchive.codec.symbolic.records import Nested, Record, read_record
@@ -38,6 +39,8 @@ class _Restored:
     environments: dict[int, Any] = field(default_factory=dict)
     taken: dict[int, int] = field(default_factory=dict)
     """Number of a nested integer -> the id that the caller's environment has for it already."""
+    answering: Answering | None = None
+    """While FakeTensors are built: the nodes that answer by themselves."""
 
 
 _RESTORED: WeakKeyDictionary[Decoder, _Restored] = WeakKeyDictionary()
@@ -93,7 +96,17 @@ def restoring(dec: Decoder) -> Iterator[None]:
         for env in {id(env): env for env in held.environments.values()}.values():
             stack.enter_context(env.suppress_guards())
             stack.enter_context(names.without_replacements(env))
+        if held.answering is None:
+            stack.callback(setattr, held, "answering", None)
+            held.answering = stack.enter_context(answering())
         yield
+
+
+def answer(dec: Decoder, node: Any) -> None:
+    """Have ``node``, the SymNode of a SymInt of ``dec``, answer torch by itself while FakeTensors are built."""
+    answering = _restored(dec).answering
+    if answering is not None:
+        answering.add(node)
 
 
 def id_of_nested(dec: Decoder, number: int) -> int:
