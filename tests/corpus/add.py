@@ -6,6 +6,7 @@ An entry that exists is never written again: what a release wrote is evidence.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import platform
 import sys
 from collections.abc import Sequence
@@ -76,9 +77,26 @@ def check_places(entry: Entry, path: Path) -> None:
         raise SystemExit(f"{entry.name} names files of this machine; see make_relative: {found[:3]}")
 
 
+_FACTS = ("vendor_id", "cpu family", "model", "stepping", "flags")
+"""What a processor says of itself, by the names of the system's file of it."""
+
+
 def machine() -> str:
-    """Return what decides, with the torch release, whether kernels give the same bits."""
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    """Return what decides, with the torch release, whether kernels give the same bits.
+
+    Libraries choose kernels by more than the vector instructions that torch names (matrix instructions, the model), so
+    a digest of what the processor says of itself stands behind them.
+    """
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {_processor()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
+    except OSError:
+        lines = [f"flags: {platform.processor()}"]
+    facts = [line for line in lines if line.partition(":")[0].strip() in _FACTS]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
 
 
 def complain(text: str) -> int:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from functools import cache
 from pathlib import Path
@@ -80,7 +81,10 @@ def rewritten(case: Case) -> bool:
 
 
 def wrong_numbers(case: Case, root: Any, examples: Any) -> list[str]:
-    """Compare what an entry computes with what it computed: every bit on the same torch and kind of machine."""
+    """Compare what an entry computes with what it computed, and every bit with what it computes saved and loaded again.
+
+    Bits as they were recorded can be asked for on the same torch and processor alone.
+    """
     args, kwargs, expected = examples
     wrong: list[str] = []
     with warnings.catch_warnings():
@@ -90,6 +94,10 @@ def wrong_numbers(case: Case, root: Any, examples: Any) -> list[str]:
             decomposed = replay(copied(root.run_decompositions().module()), args, kwargs)
             wrong += [f"decomposed, {clause}" for clause in numbers.far_apart(expected, decomposed)]
         wrong += numbers.far_apart(expected, replay(root, args, kwargs))
+        inputs = (args, kwargs) if isinstance(root, ExportedProgram) else args or kwargs
+        again = fxarchive.dumps(root, example_inputs=inputs)
+        replayed = fxarchive.verify(io.BytesIO(again), run=True, trust=TRUST)
+        wrong += [] if replayed.ok else [f"saved again: {replayed.error}"]
     info = fxarchive.inspect(case.archive)
     if case.release == RUNNING and info.metadata["machine"] == add.machine():
         replayed = fxarchive.verify(case.archive, run=True, trust=TRUST)
