@@ -222,6 +222,7 @@ def load(
         MissingDevice: tensors belong on a device that this machine lacks; pass ``device=``.
         FakeModeConflict: ``fake_mode`` cannot take the symbols of the archive.
         MissingTorch: torch is not installed, or older than 2.7.
+        MissingNumpy: the archive holds arrays of numpy, which is not installed.
         TypeError, ValueError: an argument is not one of those above, or ``state_dict`` does not fit: the
             archive holds no module at its root, or names or shapes differ.
 

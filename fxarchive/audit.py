@@ -16,6 +16,7 @@ from fxarchive.document import (
     EXTENSIONS,
     FACTS,
     NODE_SOURCES,
+    NUMPY_ARRAYS,
     RECORDS,
     SCRIPT_OBJECTS,
     SOURCE_COLUMNS,
@@ -45,6 +46,7 @@ FEATURE_KEYS = {
     TRACING_CONTEXTS: "contexts",
     TENSOR_SUBCLASSES: "subclasses",
     SCRIPT_OBJECTS: "script_objects",
+    NUMPY_ARRAYS: "arrays",
 }
 """Feature flag -> the table that a document has only with it."""
 

@@ -20,7 +20,7 @@ from fxarchive.errors import escaped
 from fxarchive.limits import DEFAULT_LIMITS, Limits
 from fxarchive.listing import NodeLine, list_graphs, list_nodes
 from fxarchive.migrations.content import Content
-from fxarchive.notation import Notation, tensor_text
+from fxarchive.notation import Notation, array_text, tensor_text
 from fxarchive.reading import read_current
 from fxarchive.shapes import tensor_facts
 from fxarchive.tables import class_name, entry, members, module_paths, reading, resolved
@@ -221,7 +221,8 @@ def _modules(side: _Side) -> dict[str, str]:
             mode = "" if module.get("training") else ", in evaluation mode"
             found[_module(paths, row)] = f"{escaped(class_name(document, row))}{mode}"
         for row, name, value in members(document, "attributes", 2):
-            if tensor_facts(document, value) is None:
+            held = resolved(document, value)
+            if tensor_facts(document, held) is None and not (type(held) is list and held[0] == "array"):
                 found[_member(paths, row, name)] = notation.written(value)
         return found
 
@@ -246,10 +247,10 @@ def _weights(side: _Side) -> dict[str, str]:
         for key, step in (("parameters", 2), ("buffers", 3), ("attributes", 2)):
             for row, name, value in members(document, key, step):
                 held = resolved(document, value)
-                if type(held) is list and held[0] == "tensor":
+                if type(held) is list and held[0] in _TABLES:
                     where = _member(paths, row, name)
                     found[where] = _tensor(side, held)
-                    storage = entry(document, "tensors", held[1]).get("storage")
+                    storage = entry(document, _TABLES[held[0]], held[1]).get("storage")
                     if storage is not None and first.setdefault(storage, where) != where:
                         found[where] += f", in the memory of {first[storage]}"
         unnamed = [side.digest(row) for row in range(len(document["storages"])) if row not in first]
@@ -258,10 +259,17 @@ def _weights(side: _Side) -> dict[str, str]:
         return found
 
 
+_TABLES = {"tensor": "tensors", "array": "arrays"}
+"""Tag of what lies in a storage -> its table."""
+
+
 def _tensor(side: _Side, value: Any) -> str:
-    record = entry(side.document, "tensors", value[1])
+    record = entry(side.document, _TABLES[value[0]], value[1])
     facts = tensor_facts(side.document, value)
-    text = "tensor" if facts is None else tensor_text(facts)
+    if value[0] == "array":
+        text = array_text(side.document, value[1])
+    else:
+        text = "tensor" if facts is None else tensor_text(facts)
     known = ("dtype", "size", "storage")
     more = [f"{key} {held}" for key, held in sorted(record.items()) if key not in known]
     parts = [text, *[escaped(one)[:200] for one in more]]

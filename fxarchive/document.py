@@ -92,6 +92,9 @@ TRAINING_MODES = "training-modes"
 NESTED_INT_SYMBOLS = "nested-int-symbols"
 """Feature flag of archives with symbols that stand for the ragged sizes of fake jagged tensors."""
 
+NUMPY_ARRAYS = "numpy-arrays"
+"""Feature flag of archives with arrays of numpy."""
+
 FEATURES: frozenset[str] = frozenset(
     {
         SYMBOLIC_SHAPES,
@@ -109,6 +112,7 @@ FEATURES: frozenset[str] = frozenset(
         ZERO_TENSORS,
         TRAINING_MODES,
         NESTED_INT_SYMBOLS,
+        NUMPY_ARRAYS,
     }
 )
 """Feature flags that this release understands."""
@@ -163,6 +167,8 @@ VALUE_TAGS = frozenset(
         "artefact",
         # tracing contexts (a feature flag)
         "tracing_context",
+        # arrays of numpy (a feature flag)
+        "array",
         # a place in a call pattern that takes the next operand
         "hole",
     }
@@ -190,6 +196,7 @@ FLAG_OF_TAG = {
     "member": RECORDS,
     "artefact": ARTEFACTS,
     "tracing_context": TRACING_CONTEXTS,
+    "array": NUMPY_ARRAYS,
 }
 """The feature flag that an archive must name to hold values of a tag; other tags need none."""
 

@@ -85,6 +85,15 @@ class MissingTorch(FxArchiveError, ImportError):
         self.found = found
 
 
+class MissingNumpy(FxArchiveError, ImportError):
+    """The archive holds arrays of numpy, which is not installed; also an `ImportError`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The archive holds arrays of numpy, which cannot be imported; run pip install numpy."
+        )
+
+
 class NotAnArchive(FxArchiveError):
     """The bytes are not an fxarchive file at all. Attributes: `reason` (str)."""
 

@@ -19,6 +19,9 @@ from fxarchive.tables import device_name, entry, holes, parts, resolved
 MOST_ITEMS = 2000
 """Parts of one value that are written before an ellipsis stands for the rest."""
 
+MOST_ARRAY = 200
+"""Characters in which the dtype and the sizes of an array are written."""
+
 DEEPEST = 64
 """Levels of nesting that are written."""
 
@@ -57,6 +60,17 @@ def tensor_text(facts: TensorFacts) -> str:
     sizes = ", ".join(map(str, facts.shape))
     place = "" if facts.device in (None, "cpu") else f"@{facts.device}"
     return escaped(f"{short_dtype(facts.dtype)}[{sizes}]{place}")
+
+
+def array_text(document: Any, row: Any) -> str:
+    """Return dtype and sizes of a row of `arrays`.
+
+    >>> array_text({"arrays": [{"dtype": "<f4", "size": [2, 3]}]}, 0)
+    'ndarray <f4[2, 3]'
+    """
+    record = entry(document, "arrays", row)
+    sizes = ", ".join([f"{length:d}" for length in record["size"]])
+    return escaped(clipped(f"ndarray {record['dtype']}[{sizes}]", MOST_ARRAY))
 
 
 def target_name(document: Any, row: Any) -> str:
@@ -166,6 +180,9 @@ class Notation:
         facts = tensor_facts(self.document, value)
         return f"<{value[0]}>" if facts is None else tensor_text(facts)
 
+    def _array(self, value: list[Any]) -> str:
+        return array_text(self.document, value[1])
+
     def _named(self, value: list[Any]) -> str:
         facts = tensor_facts(self.document, value)
         if facts is not None:
@@ -253,6 +270,7 @@ _WRITERS: dict[str, Callable[[Notation, list[Any]], str]] = {
     "target": Notation._target,
     "tensor": Notation._tensor,
     "fake": Notation._tensor,
+    "array": Notation._array,
     "module": lambda notation, value: f"<module {value[1]:d}>",
     "graph": lambda notation, value: f"<graph {value[1]:d}>",
     "node": lambda notation, value: f"<node {value[2]:d} of graph {value[1]:d}>",

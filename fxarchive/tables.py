@@ -250,7 +250,7 @@ def held_by_root(document: Any) -> Iterator[tuple[str, Value]]:
         held = resolved(document, value)
         if type(held) is not list:
             continue
-        if held[0] in ("module", "program", "graph", "tensor"):
+        if held[0] in ("module", "program", "graph", "tensor", "array"):
             yield path, held
         elif held[0] in CONTAINERS:
             found = parts(held)
@@ -294,8 +294,8 @@ def module_paths(document: Any, start: int | None = None) -> dict[int, str]:
 _ROOTS = {
     "ordered": "OrderedDict", "default": "defaultdict", "counter": "Counter",
     "ilist": "immutable_list", "idict": "immutable_dict",
-    "size": "Size", "fake": "FakeTensor", "graph": "Graph", "symint": "SymInt", "symfloat": "SymFloat",
-    "symbool": "SymBool", "shape_env": "ShapeEnv", "text": "str",
+    "size": "Size", "array": "ndarray", "fake": "FakeTensor", "graph": "Graph", "symint": "SymInt",
+    "symfloat": "SymFloat", "symbool": "SymBool", "shape_env": "ShapeEnv", "text": "str",
 }  # fmt: skip
 """Tag of a root value -> its class, where that is not the tag itself."""
 

@@ -70,7 +70,7 @@ def weights_of(document: Any) -> tuple[Weight, ...]:
             names.setdefault(storage, []).append(escaped(name))
     for path, value in held_by_root(document):
         for storage in storages_of(document, value):
-            names.setdefault(storage, []).append(escaped(path or "the tensor"))
+            names.setdefault(storage, []).append(escaped(path or f"the {value[0]}"))
     examples = example_storages(document)
     found = [
         Weight(
@@ -83,7 +83,10 @@ def weights_of(document: Any) -> tuple[Weight, ...]:
 
 
 def storages_of(document: Any, value: Value) -> list[int]:
-    """Return the storages under a tensor: several if it is sparse, none if ``value`` is no tensor."""
+    """Return the storages under a tensor or an array: several if it is sparse, none if ``value`` is neither."""
+    if type(value) is list and value[0] == "array":
+        record = entry(document, "arrays", value[1])
+        return [record["storage"]] if "storage" in record else []
     if type(value) is not list or value[0] != "tensor":
         return []
     record = entry(document, "tensors", value[1])
@@ -107,7 +110,7 @@ def example_storages(document: Any) -> set[int]:
             if value[1] not in seen:
                 seen.add(value[1])
                 stack.append(entry(document, "shared", value[1]))
-        elif value[0] == "tensor":
+        elif value[0] in ("tensor", "array"):
             found.update(storages_of(document, value))
         elif value[0] == "record":
             if ("record", value[1]) not in seen:

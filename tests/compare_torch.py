@@ -541,8 +541,26 @@ def _script_object(c: Comparison, path: str, left: Any, right: Any) -> None:
 
 def _array(c: Comparison, path: str, left: Any, right: Any) -> None:
     for name in ("dtype", "shape", "strides"):
+        if name == "strides" and not left.size:
+            continue  # nobody sees them
         c.equal(f"{path}.{name}", getattr(left, name), getattr(right, name))
     c.equal(f"{path} bytes", left.tobytes(), right.tobytes())
+    if type(left) is numpy.ndarray:
+        c.equal(f"{path}.flags.writeable", left.flags.writeable, right.flags.writeable)
+        c.keep(left, right)
+        for mine, other in zip(_addresses(left), _addresses(right), strict=True):
+            c.partner("byte of memory", path, mine, other)
+
+
+def _addresses(array: Any) -> list[int]:
+    """The addresses of an array's first elements, so that arrays over one memory are told from copies of each other."""
+    sizes = zip(array.shape, array.strides, strict=True)
+    each = itertools.product(*[range(length if step else 1) for length, step in sizes])
+    start = array.__array_interface__["data"][0]
+    return [
+        start + sum([at * step for at, step in zip(place, array.strides, strict=True)])
+        for place in itertools.islice(each if array.size else (), 1000)
+    ]
 
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)

@@ -108,6 +108,12 @@ def referred(strong: bool) -> list[Any]:
     return [x, y, weakref.ref(x if strong else y)]
 
 
+def viewed(together: bool) -> list[Any]:
+    """An array and a part of it, or a copy of that part."""
+    array = numpy.zeros(4)
+    return [array, array[2:] if together else array[2:].copy()]
+
+
 def bound(first: bool) -> list[Any]:
     x, y = Plain(1), Plain(1)
     return [x, y, (x if first else y).__init__]  # type: ignore[misc]
@@ -201,6 +207,10 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "method owner": (bound(True), bound(False)),
     "array dtype": (numpy.zeros(2, "f4"), numpy.zeros(2, "i4")),
     "array bits": (numpy.zeros(2), -numpy.zeros(2)),
+    "array order": (numpy.zeros((2, 2), order="C"), numpy.zeros((2, 2), order="F")),
+    "array read-only": (numpy.zeros(2), numpy.broadcast_to(numpy.zeros(2), (2,))),
+    "arrays over one memory": (viewed(True), viewed(False)),
+    "arrays of their own": (viewed(False), viewed(True)),
     "symbol assumptions": (sympy.Symbol("s0", integer=True), sympy.Symbol("s0", integer=True, positive=True)),
     "spec child": (pytree.tree_structure([1, 2]), pytree.tree_structure([1, [2]])),
     "spec keys": (pytree.tree_structure({"a": 1}), pytree.tree_structure({"b": 1})),

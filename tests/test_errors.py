@@ -26,6 +26,7 @@ EXAMPLES: list[tuple[FxArchiveError, dict[str, Any]]] = [
         {"path": "g.fxa", "reason": "there is no such file; check the path"},
     ),
     (errors.MissingTorch("2.4.0"), {"found": "2.4.0"}),
+    (errors.MissingNumpy(), {}),
     (errors.NotAnArchive("it is empty"), {"reason": "it is empty"}),
     (errors.TruncatedArchive("it ends after 9 bytes"), {"reason": "it ends after 9 bytes"}),
     (

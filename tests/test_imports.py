@@ -96,7 +96,8 @@ codec.partials codec.patterns
 codec.signatures codec.storages codec.history codec.symbolic.values
 codec.layouts codec.symbolic.fakes codec.symbols codec.transforms
 codec.nested_ints codec.plain_tensors codec.descriptions
-codec.tensors codec.description_rows
+codec.tensors codec.description_rows codec.array_memory
+codec.arrays
 codec.script_objects codec.subclasses
 codec.fake_tables
 codec.fakes

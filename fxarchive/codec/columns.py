@@ -37,6 +37,7 @@ REFERENCES = frozenset(
         "artefact",
         "subclass",
         "script_object",
+        "array",
     }
 )
 """Tags with one payload that refers to a row or is short; such values are not interned again."""

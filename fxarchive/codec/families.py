@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from fxarchive.codec import (
+    arrays,
     artefacts,
     columns,
     containers,
@@ -47,6 +48,7 @@ FAMILIES = (
     fakes,
     tensors,
     subclasses,
+    arrays,
     values,
     containers,
     tensor_metadata,

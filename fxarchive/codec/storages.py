@@ -25,6 +25,9 @@ INLINE_BYTES = 256
 CHUNK_BYTES = 16 * 1024 * 1024
 """Bytes that `chunks` hands out at a time, and that leave another device at a time."""
 
+HOST_MEMORY = "host memory"
+"""Where an encoder notes the storages that have an address in host memory."""
+
 ALIGNMENT = 64
 """Bytes; what torch's own allocator gives. A buffer that is not so aligned is copied to one that is."""
 
@@ -52,6 +55,8 @@ def encode_storage(enc: Encoder, storage: torch.UntypedStorage, *, keep: bool = 
     if row is None:
         enc.keep_alive(storage)
         row = enc.add("storages", key, {"size": nbytes, "device": str(device)})
+        if address and device.type == "cpu":
+            enc.state.setdefault(HOST_MEMORY, []).append(storage)
     record = enc.document["storages"][row]
     if device.type == "meta" or (enc.omit_weights and not keep):
         if len(record) == 2:
@@ -111,7 +116,30 @@ def decode_storage(dec: Decoder, row: Any) -> torch.UntypedStorage:
     known = dec.objects["storages"]
     storage: torch.UntypedStorage | None = known.get(row) if type(row) is int else None
     if storage is None:
-        storage = known[row] = _build(dec, f"storages[{row}]", dec.entry("storages", row))
+        storage = known[row] = _build(dec, f"storages[{row}]", dec.entry("storages", row), dec.device)
+    return storage
+
+
+def decode_host_storage(dec: Decoder, row: Any, where: str) -> torch.UntypedStorage:
+    """Return the storage of ``row`` in host memory, whatever device the caller named; tensors there share it.
+
+    Args:
+        dec: the decoder.
+        row: a row of `storages`.
+        where: what asks for it.
+
+    Raises:
+        InvalidDocument: the row breaks a rule of `spec/schema-2-tensors.md`, or holds no bytes of the CPU.
+    """
+    record = dec.entry("storages", row)
+    if type(record) is not dict or record.get("device") != "cpu" or "omitted" in record:
+        raise InvalidDocument(where, f"its storage, row {row}, is not one of the CPU with bytes")
+    if dec.device is None or dec.device.type == "cpu":
+        return decode_storage(dec, row)
+    known = dec.objects.setdefault("host storages", {})
+    storage: torch.UntypedStorage | None = known.get(row)
+    if storage is None:
+        storage = known[row] = _build(dec, f"storages[{row}]", record, CPU)
     return storage
 
 
@@ -127,7 +155,8 @@ def is_omitted(dec: Decoder, row: int, nbytes: int) -> bool:
     return True
 
 
-def _build(dec: Decoder, where: str, record: Any) -> torch.UntypedStorage:
+def _build(dec: Decoder, where: str, record: Any, wanted: torch.device | None) -> torch.UntypedStorage:
+    """Return the storage of a row on the device ``wanted``, or, for None, where it was."""
     if type(record) is not dict or type(record.get("device")) is not str:
         raise InvalidDocument(where, "it is not a record of a storage")
     nbytes = check_integer(record.get("size"), "size", where)
@@ -150,7 +179,7 @@ def _build(dec: Decoder, where: str, record: Any) -> torch.UntypedStorage:
         storage = _from_section(dec, record[form], nbytes, where)
     else:
         raise InvalidDocument(where, f"it has {form!r} instead of one of data, section, omitted")
-    return _on_device(storage, device if dec.device is None else dec.device, forced=dec.device is not None)
+    return _on_device(storage, device if wanted is None else wanted, forced=wanted is not None)
 
 
 def _from_bytes(data: Any, nbytes: int, where: str) -> torch.UntypedStorage:
@@ -163,10 +192,9 @@ def _from_bytes(data: Any, nbytes: int, where: str) -> torch.UntypedStorage:
 
 
 def _from_section(dec: Decoder, name: Any, nbytes: int, where: str) -> torch.UntypedStorage:
-    used: set[str] = dec.state.setdefault("sections of storages", set())
-    if type(name) is not str or name in used:
+    used: dict[str, str] = dec.state.setdefault("sections of storages", {})
+    if type(name) is not str or used.setdefault(name, where) != where:
         raise InvalidDocument(where, f"section {name!r} is not a section of its own")
-    used.add(name)
     buffer = dec.sections.writable(name)
     if buffer.nbytes != nbytes:
         raise InvalidDocument(

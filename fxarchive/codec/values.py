@@ -139,9 +139,17 @@ def encode_weakref(enc: Encoder, value: weakref.ref[Any]) -> Value:
     if referent is None:
         return ["weakref", None]
     tagged = enc.value(referent)
-    if type(tagged) is not list or tagged[0] not in ("tensor", "fake", "module", "graph", "node", "record"):
+    if type(tagged) is not list or tagged[0] not in (
+        "tensor",
+        "fake",
+        "module",
+        "graph",
+        "node",
+        "record",
+        "array",
+    ):
         raise Refused.because(
-            "a weak reference is kept only to a tensor, a module, a graph, a node or an instance of a class"
+            "a weak reference is kept only to a tensor, a module, a graph, a node, an array or an instance of a class"
         )
     return ["weakref", tagged]
 

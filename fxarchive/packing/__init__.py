@@ -29,7 +29,7 @@ TABLES = ("shared", "values", "targets", "modules", "tensors", "storages", "desc
 """Tables whose rows are packed as forms and columns."""
 
 FLAGGED_TABLES = (
-    "artefacts", "contexts", "extensions", "facts", "programs", "records", "script_objects", "subclasses",
+    "arrays", "artefacts", "contexts", "extensions", "facts", "programs", "records", "script_objects", "subclasses",
 )  # fmt: skip
 """Tables of feature flags that are packed likewise, in a document that has them."""
 

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Optional, Union
 
+import numpy
 import torch
 from torch import fx, nn
 from torch._guards import TracingContext, tracing
@@ -500,6 +501,34 @@ def traced_jagged_tensors() -> Any:
     }
 
 
+def arrays_of_numpy() -> Any:
+    """Arrays of every dtype and order, views of one memory, one that a tensor shares, read-only and repeated ones."""
+    base = numpy.arange(60, dtype="<f4").reshape(3, 4, 5)
+    fixed = numpy.array([1.5, -0.0, math.nan])
+    fixed.flags.writeable = False
+    tensor = torch.arange(6.0)
+    node = fx.Graph().placeholder("x")
+    node.meta["custom"] = {"scales": base}
+    return {
+        "dtypes": [
+            numpy.frombuffer(bytes(range(1, 49)), dtype)
+            for dtype in (
+                *("|i1", "|u1", "<i2", ">i4", "<i8", ">u2", "<u4", "<u8", "<f2", ">f4", "<f8", "<c8", ">c16"),
+                *("|S3", "<M8[ns]", ">m8[25s]"),
+            )
+        ],
+        "texts": [numpy.array([True, False]), numpy.array([b"ab", b"c"]), numpy.array(["añ", "c😀"])],
+        "views": [base, base[1:, ::-2, 1], base.T, base],
+        "fortran": numpy.asfortranarray(numpy.arange(6, dtype="<i8").reshape(2, 3)),
+        "repeated": numpy.broadcast_to(numpy.float64(2.5), (1000, 1000)),
+        "empty": [numpy.empty((0, 3)), numpy.array(7, "<i8")],
+        "readonly": fixed,
+        "tensor": [tensor, tensor[2:4].numpy()],
+        "large": numpy.arange(1000, dtype=">i2"),
+        "graph": node.graph,
+    }
+
+
 def regions() -> Any:
     """Graphs with subgraphs under higher-order operators, the functions these call, and a fake of an object."""
     body = fx.symbolic_trace(lambda x: (torch.sigmoid(x) + 1,))
@@ -555,6 +584,7 @@ VALUES: tuple[Callable[[], Any], ...] = (
     torch_facts,
     tensors_around_tensors,
     traced_jagged_tensors,
+    arrays_of_numpy,
     regions,
     registered_values,
     records,

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from torch import fx
@@ -482,6 +483,13 @@ def torch_case(name: str, found: str | None) -> None:
         monkeypatch.setitem(sys.modules, "torch", there)
         monkeypatch.delitem(sys.modules, "fxarchive.codec.installed", raising=False)
         return lambda: importlib.import_module("fxarchive.codec.installed"), {"found": found}
+
+
+@case("numpy-missing")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    data = fxarchive.dumps([numpy.ones(2)])
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    return lambda: fxarchive.loads(data), {}
 
 
 torch_case("torch-missing", None)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from torch import fx, nn
@@ -91,6 +92,15 @@ def calling_an_odd_method() -> fx.Graph:
 class OwnGraphModule(fx.GraphModule):
     def more(self) -> None:
         pass
+
+
+class OwnArray(numpy.ndarray[Any, Any]):
+    pass
+
+
+def sharing_a_part() -> list[Any]:
+    array = numpy.arange(9)
+    return [torch.from_numpy(array[1:]), array]
 
 
 class WithState(nn.Module):
@@ -234,6 +244,22 @@ unsupported("lambda", lambda: [lambda: 1], "[0]")
 unsupported("factory", lambda: [defaultdict(lambda: 1)], "[0]")
 unsupported("flags", lambda: [Colour.RED | Colour.BLUE], "[0]")
 unsupported("weak-reference", lambda: [weakref.ref(deep)], "[0]")
+_FIELDS = numpy.zeros(2, "i4,f4")
+unsupported("array-class", lambda: [numpy.ones(2).view(OwnArray)], "[0]", kind=f"{__name__}.OwnArray")
+unsupported("array-masked", lambda: [numpy.ma.array([1], mask=[1])], "[0]")
+unsupported("array-objects", lambda: [numpy.array([None])], "[0]")
+unsupported("array-fields", lambda: [_FIELDS], "[0]", dtype=str(_FIELDS.dtype))
+unsupported("array-dtype", lambda: [numpy.zeros(2, "V3")], "[0]", dtype="|V3")
+unsupported("array-dtype-metadata", lambda: [numpy.zeros(2, numpy.dtype("f4", metadata={"a": 1}))], "[0]")
+unsupported(
+    "array-overlap",
+    lambda: [numpy.lib.stride_tricks.sliding_window_view(numpy.ones(9, "?"), 3)],
+    "[0]",
+    dtype="bool",
+)
+unsupported("array-bools", lambda: [numpy.frombuffer(bytes([1, 2]), "?")], "[0]")
+unsupported("array-characters", lambda: [numpy.frombuffer(bytes([255] * 4), "<U1")], "[0]")
+unsupported("array-memory", sharing_a_part, "[1]")
 unsupported("annotation", lambda: [typing.TypeVar("T")], "[0]")
 unsupported("computed-attribute", reading_a_computed_attribute, "getattr_1")
 unsupported("name-to-save", calling_an_odd_method, "graph 0, a method call", name="'a b'")
