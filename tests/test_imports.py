@@ -80,7 +80,7 @@ codec.arguments codec.decoder codec.encoder codec.isolation codec.outputs codec.
 codec.symbolic codec.symbolic.bounds codec.symbolic.functions codec.nested_numbers
 codec.record_rules codec.standard codec.artefacts codec.training_modes
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.programs
-codec.fast.shape_env_names codec.fast.zero_tensors codec.fast.ragged codec.guard_functions
+codec.fast.shape_env_names codec.fast.sym_nodes codec.fast.zero_tensors codec.fast.ragged codec.guard_functions
 codec.fast.unlifting codec.symbolic.nested
 codec.guard_modules
 codec.unlifted

@@ -256,7 +256,7 @@ def _why_not_its_bytes(array: Any) -> str | None:
         good = bool((once.view(numpy.uint8) <= 1).all())
         return None if good else "its bools have bytes other than 0 and 1; use value.view('u1') != 0"
     order, count = once.dtype.str[0], once.dtype.itemsize // 4
-    codes = numpy.ndarray((*once.shape, count), f"{order}u4", once, 0, (*once.strides, 4))
+    codes = once.view(numpy.dtype([("codes", f"{order}u4", (count,))]))["codes"]  # whatever the strides
     good = int(codes.max()) <= _LAST_CHARACTER
     return None if good else "its strings have characters beyond Unicode; use value.view('u4')"
 

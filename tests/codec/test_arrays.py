@@ -78,6 +78,8 @@ SHAPES: dict[str, Any] = {
     "unaligned": np.frombuffer(bytes(range(41)), "<i8", offset=1),
     "of a buffer": np.frombuffer(bytearray(24), "<i8"),
     "many dimensions": np.ones((1,) * 30),
+    "texts at steps": np.array([["a", "bc"], ["d", "é"]])[::-1, ::-1].T,
+    "bools at steps": np.array([[True, False], [False, False]])[::-1, 1:].T,
 }
 
 
@@ -225,6 +227,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "bools": (np.frombuffer(b"\1\2", "?"), "bytes other than 0 and 1"),
     "characters": (np.frombuffer(b"\0\0\0\0\xff\0\x11\0", "<U1"), "characters beyond Unicode"),
     "swapped characters": (np.frombuffer(b"\0\x11\0\0" * 2, ">U2"), "characters beyond Unicode"),
+    "characters at steps": (
+        np.array([1, 2**31, 3, 2**30], "<u4").view("<U1")[::-2],
+        "characters beyond Unicode",
+    ),
     "windows of bools": (
         np.lib.stride_tricks.sliding_window_view(np.ones(9, "?"), 3),
         r"whose elements overlap cannot be kept; copy it with \.copy\(\)",
