@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = """
-_version errors limits qualname inert extensions names collection schemas releases guards threads
+_version errors limits qualname inert array_layout extensions names collection schemas releases guards threads
 document
 tables expressions
 shapes
@@ -50,6 +50,7 @@ migrations.graph_pickler.expressions migrations.graph_pickler.tracing_contexts
 migrations.graph_pickler.environments migrations.graph_pickler.fakes migrations.graph_pickler.modules
 migrations.graph_pickler.symbols migrations.graph_pickler.facts
 migrations.graph_pickler.records migrations.graph_pickler.standard migrations.graph_pickler.enums
+migrations.graph_pickler.arrays
 migrations.graph_pickler.partials migrations.graph_pickler.script_objects migrations.graph_pickler.programs
 migrations.graph_pickler.families migrations.graph_pickler.survey
 migrations.schema_1_to_2
@@ -162,7 +163,17 @@ PERMITTED = {
 """Places that do one of these, with the reason why no file decides what it does."""
 
 
-MAY_MIGRATE = ("errors", "document", "guards", "limits", "packing", "releases", "trust", "wire")
+MAY_MIGRATE = (
+    "array_layout",
+    "errors",
+    "document",
+    "guards",
+    "limits",
+    "packing",
+    "releases",
+    "trust",
+    "wire",
+)
 """What migrations may import besides their own and `streams`: all of it is about plain data."""
 
 

@@ -6,13 +6,13 @@ as those of tensors are. The family needs the feature flag "numpy-arrays".
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from fxarchive.array_layout import DTYPE, MAX_DIMENSIONS, contiguous_strides, extent
 from fxarchive.codec import array_memory
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
@@ -23,15 +23,6 @@ from fxarchive.errors import InvalidDocument, MissingNumpy
 
 FIELDS = frozenset({"dtype", "size", "stride", "offset", "storage", "readonly"})
 """Every field that a row of `arrays` may have."""
-
-MAX_DIMENSIONS = 64
-"""Dimensions that an array of numpy 2 may have (spec/limits.md)."""
-
-DTYPE = re.compile(
-    r"\|[biu]1|[<>](?:[iu][248]|f[248]|c8|c16)|\|S[1-9][0-9]{0,8}|[<>]U[1-9][0-9]{0,8}"
-    r"|[<>][mM]8(?:\[(?:[1-9][0-9]{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
-)
-"""What numpy calls the dtypes that are kept: ``<f4``, ``|b1``, ``>U12``, ``<M8[ns]``."""
 
 _LAST_CHARACTER = 0x10FFFF
 
@@ -205,30 +196,6 @@ def _bytes(dec: Decoder, row: Any, where: str) -> Any:
 
 
 # what an array sees
-
-
-def contiguous_strides(size: list[int], itemsize: int) -> list[int]:
-    """Return the strides of an array in C order, in bytes.
-
-    >>> contiguous_strides([2, 3], 4)
-    [12, 4]
-    """
-    strides = [itemsize] * len(size)
-    for at in range(len(size) - 2, -1, -1):
-        strides[at] = strides[at + 1] * size[at + 1]
-    return strides
-
-
-def extent(size: list[int], stride: list[int], itemsize: int) -> tuple[int, int]:
-    """Return the first byte and the byte behind the last that an array with elements sees.
-
-    Both count from the first element; strides may be negative.
-
-    >>> extent([3, 2], [-8, 4], 4)
-    (-16, 8)
-    """
-    steps = [(length - 1) * step for length, step in zip(size, stride, strict=True)]
-    return sum([step for step in steps if step < 0]), sum([step for step in steps if step > 0]) + itemsize
 
 
 def _is_checked(dtype: Any) -> bool:

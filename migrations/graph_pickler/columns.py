@@ -20,7 +20,7 @@ OP_NUMBERS = {
 REFERENCES = frozenset(
     {
         "text", "fake", "tensor", "shared", "target", "name", "module", "graph", "node_source", "fact", "record",
-        "subclass", "script_object",
+        "subclass", "script_object", "array",
     }
 )  # fmt: skip
 """Tags with one payload that refers to a row or is short; such values are not interned again."""

@@ -1,7 +1,8 @@
 """Streams that were written where dill can be imported: since torch 2.11 GraphPickler then pickles with it.
 
-dill gives some builtin types and named tuples by calls of its own that only say a name. They become that name
-here, while the stream is read. Whatever else dill stores is code, and is not translated.
+dill gives some builtin types and named tuples by calls of its own that only say a name, and arrays of numpy by one that
+says what numpy's own says. They become that here, while the stream is read. Whatever else dill stores is code, and is
+not translated.
 """
 
 from __future__ import annotations
@@ -71,6 +72,10 @@ def by_name(call: Call) -> Any:
             return Call(Name("builtins", "range"), (int(start), int(stop), int(step or 1)))
     if function == "_create_namedtuple" and len(args) >= 3 and type(args[0]) is type(args[2]) is str:
         return Name(args[2], args[0])
+    if function == "_create_array" and len(args) == 4 and args[3] is None:
+        array = Call(args[0], args[1])
+        array.state = args[2]
+        return array
     if function == "_get_attr" and len(args) == 2:
         return Call(Name("builtins", "getattr"), args)
     return call

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fxarchive.migrations.graph_pickler import (
+    arrays,
     enums,
     environments,
     facts,
@@ -33,7 +34,7 @@ from fxarchive.streams import Call
 CALLS: Table = {}
 for _family in (
     values, targets, tensors, fakes, environments, symbols, treespecs, type_hints, graphs, modules,
-    provenance, facts, tracing_contexts, records, standard, enums, partials, script_objects, programs,
+    arrays, provenance, facts, tracing_contexts, records, standard, enums, partials, script_objects, programs,
 ):  # fmt: skip
     CALLS.update(_family.CALLS)
 

@@ -27,10 +27,7 @@ def storage_row(tr: Translation, record: Any) -> tuple[int, int]:
         (data,) = sequence_of(record.args, 1)
         if type(data) is not bytes:
             raise Untranslatable.because("its storage is not made of bytes")
-        spent = tr.state["bytes of blobs"] = tr.state.get("bytes of blobs", 0) + len(data)
-        most = min(tr.bounds.blob_bytes, tr.size)  # torch writes the bytes of each storage into the stream
-        if spent > most:
-            raise TooLarge("The size of the storages in the stream", spent, most)
+        count_bytes(tr, len(data))
         where = f"the storage at {tr.here().lstrip('.')[:200] or 'the root'}"
         blob = read_blob(data, where, tr.bounds)
         if type(blob.root) is not PersistentId:
@@ -38,11 +35,24 @@ def storage_row(tr: Translation, record: Any) -> tuple[int, int]:
         facts = storage_of(blob.root, where)
         if blob.storages.keys() != {facts.key} or len(blob.storages[facts.key]) != facts.nbytes:
             raise Untranslatable.because("the blob of its storage holds another storage")
-        row = _add(tr, record, facts.device, blob.storages[facts.key])
+        row = add_bytes(tr, record, facts.device, blob.storages[facts.key])
     return row, tr.document["storages"][row]["size"]
 
 
-def _add(tr: Translation, record: Any, device: str, data: bytes) -> int:
+def count_bytes(tr: Translation, count: int) -> None:
+    """Count the bytes of a storage; each is written into the stream, so that all together are no longer than it.
+
+    Raises:
+        TooLarge: they are longer, or over the bound.
+    """
+    spent = tr.state["bytes of blobs"] = tr.state.get("bytes of blobs", 0) + count
+    most = min(tr.bounds.blob_bytes, tr.size)
+    if spent > most:
+        raise TooLarge("The size of the storages in the stream", spent, most)
+
+
+def add_bytes(tr: Translation, record: Any, device: str, data: bytes) -> int:
+    """Add the storage of ``record``, of a device and with these bytes, and return its row in `storages`."""
     entry: dict[str, Any] = {"size": len(data), "device": device}
     row = tr.add("storages", id(record), entry)
     if device == "meta":

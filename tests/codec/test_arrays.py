@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -20,8 +21,11 @@ from torch import fx, nn
 
 import fxarchive
 from fxarchive import codec
-from fxarchive.codec.arrays import contiguous_strides
+from fxarchive.array_layout import contiguous_strides, itemsize
+from fxarchive.comparison import compare
 from fxarchive.errors import InvalidDocument, UnsupportedValue
+from fxarchive.tables import root_kind
+from fxarchive.weights import weights_of
 
 from ..compare import differences
 from .tables import again, decode, encode
@@ -371,6 +375,55 @@ def test_strides_are_those_of_numpy() -> None:
     for shape in ((), (3,), (2, 3), (4, 1, 5)):
         array = np.empty(shape, "f4")
         assert contiguous_strides(list(shape), 4) == list(array.strides)
+    for dtype in DTYPES:
+        assert itemsize(dtype) == np.dtype(dtype).itemsize
+
+
+# looked at without numpy
+
+
+def scaled(scales: Any) -> io.BytesIO:
+    module = fx.symbolic_trace(nn.ReLU())
+    module.scales, module.same = scales, scales
+    module.meta["custom"] = [np.arange(3)]
+    next(iter(module.graph.nodes)).meta["custom"] = {"scales": scales}
+    return io.BytesIO(fxarchive.dumps(module))
+
+
+@pytest.mark.parametrize(
+    ("other", "shown"),
+    [
+        (np.arange(4, dtype="<f4"), "ndarray <f4[4], bytes"),
+        (np.arange(3, dtype="<f8"), "ndarray <f8[3], bytes"),
+        (np.ones(3, dtype="<f4"), "ndarray <f4[3], bytes"),
+        (np.zeros(6, dtype="<f4")[::2], "ndarray <f4[3], stride [8], bytes"),
+        (np.broadcast_to(np.float32(2), (3,)), "ndarray <f4[3], readonly True, stride [0], bytes"),
+    ],
+)
+def test_a_difference_of_an_array_is_named(other: Any, shown: str) -> None:
+    before = np.zeros(3, dtype="<f4")
+    assert compare(scaled(before), scaled(before.copy())).same
+    found = {(each.part, each.where): each for each in compare(scaled(before), scaled(other)).differences}
+    both = {where: each for (part, where), each in found.items() if part == "weights"}
+    assert both.keys() == {"scales", "same"}
+    assert str(both["scales"].left).startswith("ndarray <f4[3], bytes")
+    assert str(both["scales"].right).startswith(shown)
+    assert str(both["same"].right).endswith(", in the memory of scales")
+
+
+def test_arrays_are_listed_by_name() -> None:
+    contents = fxarchive.inspect(scaled(np.zeros(3, dtype="<f4"))).contents
+    assert contents is not None
+    assert {weight.names for weight in contents.weights} == {("scales", "same"), ()}
+    held = codec.encode([np.zeros(3), base]).document
+    assert [weight.names for weight in weights_of(held)] == [("[1]",), ("[0]",)]
+    assert [weight.names for weight in weights_of(codec.encode(base).document)] == [("the array",)]
+    assert root_kind(codec.encode(base).document) == "ndarray"
+
+
+def test_arrays_of_examples_are_those_of_examples() -> None:
+    document = codec.encode([base], examples=((np.arange(5),), {}, None)).document
+    assert [(weight.size, weight.example) for weight in weights_of(document)] == [(240, False), (40, True)]
 
 
 # without numpy

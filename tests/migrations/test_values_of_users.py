@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import pickle
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch.utils.checkpoint import CheckpointPolicy
 
 from fxarchive import codec
-from fxarchive.errors import FxArchiveError, InvalidDocument, UnsupportedValue, UntrustedNames
+from fxarchive.errors import FxArchiveError, InvalidDocument, TooLarge, UnsupportedValue, UntrustedNames
 from fxarchive.migrations.graph_pickler import enums
 from fxarchive.migrations.graph_pickler.recognition import given
 from fxarchive.streams import Call, Name, Pairs, PersistentId
@@ -56,6 +57,15 @@ def parameter() -> Any:
     return made
 
 
+ARRAYS: list[tuple[Any, str]] = [
+    *[
+        ([0, 1, 1], dtype)
+        for dtype in ("?", "i1", ">i2", "<i8", "u1", ">u4", "<f2", ">f4", "f8", ">c8", "c16")
+    ],
+    *[([b"a", b"bcd"], "S"), (["a", "bé"], "<U2"), (["a"], ">U3"), ([3], "m8"), ([3, 4], ">m8[25s]")],
+    *[(["2020-01-01", "NaT"], "M8[ns]"), (["2020"], "M8[Y]"), (list(range(500)), "i4")],
+]
+
 SAME: dict[str, Any] = {
     "standard": lambda: configs.STANDARD,
     "namespace": lambda: configs.instances()["namespace"].nested.config.cache,
@@ -65,6 +75,11 @@ SAME: dict[str, Any] = {
     "policies": lambda: list(CheckpointPolicy)[:4],
     "subclass": lambda: [torch.ones(2).as_subclass(Plus)] * 2,
     "subclass of a parameter": parameter,
+    "arrays": lambda: [arrays := [np.array(values, dtype) for values, dtype in ARRAYS], arrays[0]],
+    "arrays in Fortran order": lambda: [
+        np.asfortranarray(np.arange(n * 6.0).reshape(n, 2, 3)) for n in (1, 9)
+    ],
+    "arrays without elements": lambda: [np.empty((0, 3)), np.array(2.5)],
     "TorchBind": lambda: [packed()] * 2,
 }
 
@@ -227,6 +242,82 @@ def instance(name: str = "mylib.Thing", state: Any = None, **fields: Any) -> Cal
     made = Call(Name(module, qualname), (), new=True)
     made.state = Pairs(list(fields.items())) if state is None else state
     return made
+
+
+def dtype(code: Any = "f8", order: Any = "<", *more: Any, fields: Any = None) -> Call:
+    made = Call(Name("numpy", "dtype"), (code, False, True))
+    made.state = (3, order, None, fields, fields, -1, -1, 0, *more)
+    return made
+
+
+def array(
+    shape: Any = (2,), held: Any = None, fortran: Any = False, data: Any = bytes(16), cls: str = "ndarray"
+) -> list[Any]:
+    made = Call(Name("numpy.core.multiarray", "_reconstruct"), (Name("numpy", cls), (0,), b"b"))
+    made.state = (1, shape, dtype() if held is None else held, fortran, data)
+    return [made]
+
+
+def buffered(data: Any = bytes(48), order: Any = "F") -> list[Any]:
+    return [Call(Name("numpy._core.numeric", "_frombuffer"), (data, dtype(), (2, 3), order))]
+
+
+ARRAYS_REFUSED: dict[str, tuple[Any, str]] = {
+    "another class": (array(cls="matrix"), r"\[0\]: an array of class numpy.matrix cannot be kept"),
+    "too few bytes": (array((3,)), "the bytes of an array are not those of its shape, of dtype <f8"),
+    "too many bytes": (array(()), "the bytes of an array are not those of its shape"),
+    "bytes that are none": (array(data="x" * 16), "the bytes of an array are not those of its shape"),
+    "objects": (array(held=dtype("O8", "|"), data=[1, 2]), r"of dtype \|O8 cannot be kept"),
+    "fields": (array(held=dtype(fields=("a",))), "cannot be kept"),
+    "another order": (array(held=dtype(order="?")), r"of dtype \?f8 cannot be kept"),
+    "a code that is none": (array(held=dtype(8)), "is not described as numpy does"),
+    "no dtype": (array(held="f8"), "the dtype of an array is a str"),
+    "metadata": (array(held=dtype("M8", "<", (Pairs([("a", 1)]), ("s", 1, 1, 1)))), "has metadata"),
+    "a unit that is none": (array(held=dtype("M8", "<", (None, ("x", 1, 1, 1)))), r"M8\[\?\] cannot be kept"),
+    "a negative size": (array((-1, -2)), "the shape of an array is not made of numbers"),
+    "a huge size": (array((2**70,)), "the shape of an array is not made of numbers"),
+    "many sizes": (array((1,) * 65), "the shape of an array is not made of numbers"),
+    "sizes that are none": (array("ab"), "a list is expected here"),
+    "an order that is none": (array(fortran=2), "the order of an array is not known"),
+    "an order of a buffer": (buffered(order="K"), "the order of an array is not known"),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS_REFUSED)
+def test_arrays_that_are_none(name: str) -> None:
+    value, message = ARRAYS_REFUSED[name]
+    with pytest.raises(UnsupportedValue, match=message):
+        upgraded(write(value))
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_arrays_of_every_protocol(protocol: int) -> None:
+    value = [np.arange(6.0).reshape(2, 3).T, np.array(["ab"]), np.arange(500)[::2]]
+    found = loaded(upgraded(pickle.dumps(value, protocol)))
+    assert [held.tolist() for held in found] == [held.tolist() for held in value]
+    assert [held.dtype for held in found] == [held.dtype for held in value]
+
+
+@pytest.mark.parametrize("home", ["core", "_core"])
+def test_buffers_are_read_only_if_they_are_bytes(home: str) -> None:
+    data = np.arange(6.0).tobytes()
+    value = [*buffered(data), *buffered(bytearray(data)), *array(data=data[:16])]
+    value[0].function = Name(f"numpy.{home}.numeric", "_frombuffer")
+    first, second, third = loaded(upgraded(write(value)))
+    assert first.tolist() == second.tolist() == np.arange(6.0).reshape(2, 3, order="F").tolist()
+    assert (first.flags.writeable, second.flags.writeable, third.flags.writeable) == (False, True, True)
+
+
+def test_arrays_over_one_string_of_bytes_are_no_longer_than_the_stream() -> None:
+    data = bytes(10_000)
+
+    class Repeated:
+        def __reduce__(self) -> Any:
+            function, args, (version, _, held, *_) = np.zeros(1).__reduce__()
+            return function, args, (version, (1250,), held, False, data)
+
+    with pytest.raises(TooLarge, match="The size of the storages in the stream"):
+        upgraded(pickle.dumps([Repeated() for _ in range(40)], 4))
 
 
 def attributed() -> Any:
