@@ -95,6 +95,9 @@ NESTED_INT_SYMBOLS = "nested-int-symbols"
 NUMPY_ARRAYS = "numpy-arrays"
 """Feature flag of archives with arrays of numpy."""
 
+DISTRIBUTED_TENSORS = "distributed-tensors"
+"""Feature flag of archives with tensors that are spread over processes (DTensor), their meshes and placements."""
+
 FEATURES: frozenset[str] = frozenset(
     {
         SYMBOLIC_SHAPES,
@@ -113,6 +116,7 @@ FEATURES: frozenset[str] = frozenset(
         TRAINING_MODES,
         NESTED_INT_SYMBOLS,
         NUMPY_ARRAYS,
+        DISTRIBUTED_TENSORS,
     }
 )
 """Feature flags that this release understands."""
@@ -157,6 +161,8 @@ VALUE_TAGS = frozenset(
         "script_object",
         # tensor subclasses (a feature flag)
         "subclass", "nested_int", "dim_range",
+        # placements, meshes and specs of tensors that are spread over processes (a feature flag)
+        "distributed",
         # exported programs (a feature flag)
         "program", "export",
         # where a node comes from; records of torch; registered values (a feature flag each)
@@ -186,6 +192,7 @@ FLAG_OF_TAG = {
     "subclass": TENSOR_SUBCLASSES,
     "nested_int": TENSOR_SUBCLASSES,
     "dim_range": TENSOR_SUBCLASSES,
+    "distributed": DISTRIBUTED_TENSORS,
     "program": EXPORTED_PROGRAMS,
     "export": EXPORTED_PROGRAMS,
     "node_source": NODE_SOURCES,

@@ -233,6 +233,17 @@ class MissingDevice(FxArchiveError):
         self.device, self.forced, self.reason = device, forced, reason
 
 
+class MissingMesh(FxArchiveError):
+    """Something of the archive is spread over a mesh of processes that the running one is not in.
+
+    Attributes: `mesh` (str), `reason` (str), `remedy` (str).
+    """
+
+    def __init__(self, mesh: str, reason: str, remedy: str) -> None:
+        super().__init__(f"The archive needs {mesh}, which this process cannot give ({reason}); {remedy}.")
+        self.mesh, self.reason, self.remedy = mesh, reason, remedy
+
+
 class ReplayFailed(FxArchiveError):
     """The stored example inputs do not give the stored outputs again. Attributes: `reason` (str)."""
 

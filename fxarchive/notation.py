@@ -213,6 +213,12 @@ class Notation:
         held = ", ".join([self._any(part) for part in value[2]])
         return f"{escaped(value[1])}({held})"
 
+    def _distributed(self, value: list[Any]) -> str:
+        kind, *facts = value[1]
+        return (
+            f"<{' '.join([escaped(kind), *[self._any(part) for part in facts if type(part) is not list]])}>"
+        )
+
     def _node_source(self, value: list[Any]) -> str:
         sources, row = self.document["sources"], value[1]
         if type(row) is not int or not 0 <= row < len(sources["pass"]):
@@ -259,6 +265,7 @@ _WRITERS: dict[str, Callable[[Notation, list[Any]], str]] = {
     "named": Notation._named,
     "record": Notation._record,
     "standard": Notation._standard,
+    "distributed": Notation._distributed,
     "member": lambda notation, value: f"{notation._target(value)}({notation._any(value[2])})",
     "annotation": Notation._annotation,
     "node_source": Notation._node_source,

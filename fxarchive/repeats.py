@@ -28,7 +28,7 @@ CONSTANT_TAGS = frozenset(
         # values that are one object wherever they stand
         "fake", "tensor", "shared", "module", "graph", "node", "shape_env", "node_source",
         "fact", "extension", "record", "artefact", "tracing_context",
-        "subclass", "script_object", "nested_int", "dim_range", "array",
+        "subclass", "script_object", "nested_int", "dim_range", "array", "distributed",
     }
 )  # fmt: skip
 _NESTING_TAGS = frozenset({"tuple", "size", "frozenset", "slice", "ilist"})

@@ -27,12 +27,15 @@ ARGUMENT_TAGS = frozenset(
         "complex", "range", "ellipsis", "notimplemented", "bytearray", "enum", "text", "target",
         "dtype", "device", "layout", "memory_format", "qscheme", "generator", "treespec", "partial",
         "tensor", "fake", "subclass", "script_object", "nested_int", "symint", "symfloat", "symbool", "expression",
-        "hole",
+        "distributed", "hole",
     }
 )  # fmt: skip
 """Tags of values that may be arguments of nodes: ``repr`` of them is code of Python and torch over checked names. That
 of a module prints attributes as they are, and that of an instance is code of its class. A writer gives containers
 among arguments no identity, so they need no reference."""
+
+PLACEMENTS = frozenset({"shard", "replicate", "partial", "strided_shard"})
+"""Kinds of `distributed` values that may be arguments of nodes: they print as numbers and names of a closed list."""
 
 TYPE_TAGS = frozenset({"target", "text", "annotation", "ellipsis", *_SEQUENCES})
 """Tags of values that may be types of nodes: torch writes the names of whatever has a module of torch."""
@@ -148,6 +151,8 @@ def unprintable(values: list[Value], allowed: frozenset[str], row: Callable[[Any
         if type(tag) is not str or tag not in allowed:
             return str(tag)
         if tag == "target" and not row(value[1]):
+            return tag
+        if tag == "distributed" and value[1][0] not in PLACEMENTS:
             return tag
         if tag in CONTAINERS:
             stack += parts(value)

@@ -353,7 +353,7 @@ _found: dict[type, Compare] = {}
 
 def _comparer_of(cls: type) -> Compare:
     if cls not in _found:
-        in_typing = cls.__module__ in ("typing", "datetime")
+        in_typing = cls.__module__ in ("typing", "datetime", *compare_torch.OF_PROCESSES)
         named = compare_torch.BY_NAME.get(f"{cls.__module__}.{cls.__qualname__}")
         _found[cls] = _equality if in_typing else named or _COMPARERS[next(base for base in _bases(cls))]
     return _found[cls]

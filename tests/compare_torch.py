@@ -64,6 +64,8 @@ LEFT_BY_DYNAMO = ("_is_torch_compile", "_backend_id")
 NOTED_BY_DYNAMO = ("_dynamo_static_input_type", "unguarded")
 """What torch.compile notes on each tensor of a module, whenever it meets one."""
 INTERNAL_TO_WRAPPERS = ("_sym_sizes_capsule", "_sym_strides_capsule", "_metadata_cache")
+OF_PROCESSES = ("torch.distributed.device_mesh", "torch.distributed.tensor.placement_types")
+"""Modules of meshes and placements of torch.distributed, which torch itself compares."""
 COMPRESSED = {
     torch.sparse_csr: ("crow_indices", "col_indices"),
     torch.sparse_bsr: ("crow_indices", "col_indices"),
@@ -376,6 +378,13 @@ def _graph_argument(c: Comparison, path: str, left: Any, right: Any) -> None:
         c.push(f"{path}.{name}", getattr(left, name) if kept else None, getattr(right, name))
 
 
+def _spec(c: Comparison, path: str, left: Any, right: Any) -> None:
+    """What says how a tensor is spread, without the hash that it may have remembered."""
+    for name in sorted(vars(left).keys() | vars(right).keys()):
+        if name != "_hash":
+            c.push(f"{path}.{name}", vars(left).get(name, ...), vars(right).get(name, ...))
+
+
 def _frame(c: Comparison, path: str, left: Any, right: Any) -> None:
     for name in ("filename", "lineno", "name", "line", "end_lineno", "colno", "end_colno"):
         c.equal(f"{path}.{name}", getattr(left, name, None) or None, getattr(right, name, None) or None)
@@ -564,7 +573,10 @@ def _addresses(array: Any) -> list[int]:
 
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
-BY_NAME = {"torch._dynamo.variables.builder.GraphArg": _graph_argument}
+BY_NAME = {
+    "torch._dynamo.variables.builder.GraphArg": _graph_argument,
+    "torch.distributed.tensor._dtensor_spec.DTensorSpec": _spec,
+}
 """Classes of modules that take seconds to import."""
 IMMUTABLE = (
     *(torch._guards.Source, traceback.FrameSummary, functools.partial),

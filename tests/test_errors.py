@@ -64,6 +64,10 @@ EXAMPLES: list[tuple[FxArchiveError, dict[str, Any]]] = [
         errors.MissingDevice("cuda:1", False, "no driver"),
         {"device": "cuda:1", "forced": False, "reason": "no driver"},
     ),
+    (
+        errors.MissingMesh("DeviceMesh('cpu', [0])", "it is outside", "go there"),
+        {"mesh": "DeviceMesh('cpu', [0])", "reason": "it is outside", "remedy": "go there"},
+    ),
     (errors.ReplayFailed("output[0] differs"), {"reason": "output[0] differs"}),
     (
         errors.MigrationFailed(1, 2, [Problem("node 3", "a lambda cannot be kept")], "old.fxa"),

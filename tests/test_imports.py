@@ -82,7 +82,7 @@ codec.symbolic codec.symbolic.bounds codec.symbolic.functions codec.nested_numbe
 codec.record_rules codec.standard codec.artefacts codec.training_modes
 codec.fast codec.fast.fakes codec.fast.nodes codec.fast.programs
 codec.fast.shape_env_names codec.fast.sym_nodes codec.fast.zero_tensors codec.fast.ragged codec.guard_functions
-codec.fast.unlifting codec.symbolic.nested
+codec.fast.unlifting codec.symbolic.nested codec.fast.meshes
 codec.guard_modules
 codec.unlifted
 codec.replay
@@ -99,7 +99,9 @@ codec.layouts codec.symbolic.fakes codec.symbols codec.transforms
 codec.nested_ints codec.plain_tensors codec.descriptions
 codec.tensors codec.description_rows codec.array_memory
 codec.arrays
-codec.script_objects codec.subclasses
+codec.script_objects codec.meshes
+codec.distributed
+codec.subclasses
 codec.fake_tables
 codec.fakes
 codec.copies codec.stacks codec.tensor_metadata

@@ -286,6 +286,8 @@ CLASSES = {
         torch._higher_order_ops._invoke_quant.InvokeQuant""",
     "Tensors around tensors: built by the __tensor_unflatten__ of their class from checked parts": """
         torch.nested._internal.nested_tensor.NestedTensor torch.testing._internal.two_tensor.TwoTensor""",
+    "Types of tensors that are spread over processes; making one needs a spec, which no graph can pass": """
+        torch.distributed.tensor.DTensor""",
     "Configurations of quantization": """
         torch.ao.quantization.qconfig.QConfig""",
     "Keys of paths in trees": """

@@ -12,6 +12,7 @@ from typing import Any
 from fxarchive.codec import installed  # noqa: F401 (says what to install, before the others need it)
 
 # isort: split
+from fxarchive.codec import distributed
 from fxarchive.codec.decoder import Decoder, Sections
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.extensions import check_registered
@@ -23,7 +24,7 @@ from fxarchive.codec.running_torch import resolve_targets
 from fxarchive.codec.training_modes import import_factories
 from fxarchive.codec.unlifted import import_parts
 from fxarchive.collection import collection_paused
-from fxarchive.document import FEATURES, Document
+from fxarchive.document import DISTRIBUTED_TENSORS, FEATURES, Document
 from fxarchive.errors import FxArchiveError, InvalidDocument, Problem, UnsupportedValue
 
 
@@ -139,6 +140,8 @@ def decode(
             resolve_targets(dec, writer)
             check_registered(document)
             import_classes(document)
+        if DISTRIBUTED_TENSORS in features:
+            distributed.prepare(document)
         if document["fakes"] or "symbolic" in document or "contexts" in document:
             import_fake_tensors()
         document = dec.document  # its calls as this torch takes them

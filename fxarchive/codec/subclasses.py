@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from fxarchive.codec import nested_ints, symbols
+from fxarchive.codec import distributed, nested_ints, symbols
 from fxarchive.codec.decoder import Decoder
 from fxarchive.codec.encoder import Encoder, Refused
 from fxarchive.codec.fast import ragged
@@ -40,6 +40,7 @@ FIELDS = {
     "plain": frozenset({"kind", "class", "inner"}),
     "batched": frozenset({"kind", "inner", "dim", "level"}),
     "dead": frozenset({"kind", "inner"}),
+    "distributed": frozenset({"kind", "inner", "spec", "coordinate"}),
 }
 """Kind of a row -> the fields that it has; every row may have `FLAGS`, "attributes" and "grad" too."""
 
@@ -47,7 +48,6 @@ _OPTIONAL = frozenset({*FLAGS, "attributes", "grad"})
 
 LIVE = {
     "AsyncCollectiveTensor": "is the result of a collective that may still be running; call its wait() first",
-    "DTensor": "is spread over a mesh of processes, which no archive holds; save its .to_local() or .full_tensor()",
     "LocalTensor": "stands for the tensors of several ranks; save them one by one",
     "FunctionalTensor": "belongs to a functionalization that is going on; save outside of it",
 }
@@ -99,6 +99,8 @@ def _describe(enc: Encoder, tensor: torch.Tensor) -> tuple[dict[str, Any], dict[
         )
     if is_transformed(tensor):
         record, attributes = _of_transform(enc, tensor), dict(vars(tensor))
+    elif distributed.is_spread(tensor):
+        record, attributes = distributed.describe(enc, tensor)
     else:
         _check_class(type(tensor))
         unwraps = hasattr(type(tensor), "__tensor_flatten__")
@@ -191,7 +193,13 @@ def is_fake(tensor: Any) -> bool:
         return is_fake(level_of(tensor)[0])
     if not hasattr(type(tensor), "__tensor_flatten__"):
         return False
-    return all([is_fake(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0]])
+    return all(map(is_fake, _parts(tensor)))
+
+
+def _parts(tensor: Any) -> list[Any]:
+    """Return the tensors in one that unwraps; what DTensor gives beside its own is its mesh."""
+    parts = [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
+    return parts if not distributed.is_spread(tensor) else [tensor._local_tensor]
 
 
 def _without_guards(inner: list[Any]) -> Any:
@@ -265,7 +273,8 @@ def _inner(dec: Decoder, values: Any, row: int, where: str) -> list[Any]:
 
 def _build_unwrapped(dec: Decoder, record: dict[str, Any], inner: list[Any], where: str) -> Any:
     cls: Any = _class(dec, record, where)
-    if not (hasattr(cls, "__tensor_flatten__") and hasattr(cls, "__tensor_unflatten__")):
+    unwraps = hasattr(cls, "__tensor_flatten__") and hasattr(cls, "__tensor_unflatten__")
+    if not unwraps or distributed.is_class(cls):
         raise InvalidDocument(where, f"{cls!r} is not a class of tensors that unwrap")
     names = record["names"]
     if type(names) is not list or set(map(type, names)) - {str} or len(set(names)) != len(names):
@@ -346,6 +355,7 @@ _BUILD: dict[str, Callable[[Decoder, dict[str, Any], list[Any], str], Any]] = {
     "plain": _build_plain,
     "batched": _build_batched,
     "dead": _build_dead,
+    "distributed": distributed.build,
 }
 
 
@@ -378,7 +388,7 @@ def _fakes_in(tensor: Any) -> list[Any]:
         return _fakes_in(level_of(tensor)[0])
     if not hasattr(type(tensor), "__tensor_flatten__"):
         return []
-    return [fake for name in tensor.__tensor_flatten__()[0] for fake in _fakes_in(getattr(tensor, name))]
+    return [fake for part in _parts(tensor) for fake in _fakes_in(part)]
 
 
 ENCODE: dict[type, Callable[[Encoder, Any], Value]] = {torch.Tensor: encode_any_tensor}

@@ -478,6 +478,19 @@ def tensors_around_tensors() -> Any:
     }
 
 
+def placements() -> Any:
+    """Where the parts of tensors lie on a mesh of processes; meshes themselves need processes that are in them."""
+    from torch.distributed.tensor import Partial, Replicate, Shard
+    from torch.distributed.tensor._dtensor_spec import TensorMeta
+    from torch.distributed.tensor.placement_types import _StridedShard
+
+    return {
+        "placements": (Shard(0), Shard(-1), Replicate(), Partial(), Partial("avg")),
+        "strided": [_StridedShard(1, split_factor=2)],
+        "meta": TensorMeta(torch.Size([4, 6]), (6, 1), torch.bfloat16),
+    }
+
+
 def traced_jagged_tensors() -> Any:
     """Fake jagged tensors, two of one ragged size and two of others, real ones beside them, and a graph over such."""
     mode = FakeTensorMode(shape_env=ShapeEnv())
@@ -585,6 +598,7 @@ VALUES: tuple[Callable[[], Any], ...] = (
     tensors_around_tensors,
     traced_jagged_tensors,
     arrays_of_numpy,
+    placements,
     regions,
     registered_values,
     records,

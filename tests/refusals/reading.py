@@ -386,6 +386,36 @@ def on_missing_device(document: Any) -> None:
     document["storages"][0]["device"] = "cuda:7"
 
 
+@case("mesh-missing")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    mesh = ["mesh", "cpu", [2, 2], [0, 1, 2, 3], ["dp", "tp"]]
+    from torch.distributed.tensor import Shard
+
+    data = edited(lambda: Shard(0), lambda document: document.update(root=["distributed", mesh]))()
+    return lambda: fxarchive.loads(data), {}
+
+
+@case("mesh-of-another-rank")
+def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def elsewhere(document: Any) -> None:
+        document["subclasses"][0]["coordinate"] = [1]
+
+    def loaded() -> Any:
+        from torch import distributed
+        from torch.distributed.tensor import DTensor, Shard, init_device_mesh
+
+        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+        try:
+            mesh = init_device_mesh("cpu", (1,))
+            data = edited(lambda: DTensor.from_local(torch.ones(2), mesh, [Shard(0)]), elsewhere)()
+            with mesh:
+                return fxarchive.loads(data)
+        finally:
+            distributed.destroy_process_group()
+
+    return loaded, {}
+
+
 @case("device-missing")
 def _(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda: fxarchive.loads(edited(lambda: [torch.ones(2)], on_missing_device)()), {
