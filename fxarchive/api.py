@@ -220,6 +220,7 @@ def load(
         UnknownExtension, ExtensionFailed: the file has values that another package registers, and it has not
             registered them, or its decoder raises.
         MissingDevice: tensors belong on a device that this machine lacks; pass ``device=``.
+        MissingMesh: tensors are spread over a mesh of processes that the caller has not entered.
         FakeModeConflict: ``fake_mode`` cannot take the symbols of the archive.
         MissingTorch: torch is not installed, or older than 2.7.
         MissingNumpy: the archive holds arrays of numpy, which is not installed.

@@ -328,7 +328,7 @@ def test_a_graph_with_spread_parameters_runs_on_the_mesh(mesh: Any) -> None:
 
 
 TRUST = ("torch.distributed.device_mesh.DeviceMesh", "torch.distributed.tensor._api.DTensor.from_local")
-"""What torch puts into graphs of `DTensor.from_local` and the shipped list has not, since calling it may communicate."""
+"""What graphs of `DTensor.from_local` name and the shipped list has not: calling it may communicate."""
 
 
 class Reloaded:
