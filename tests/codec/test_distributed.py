@@ -269,6 +269,23 @@ def test_what_is_refused_when_saving(mesh: Any) -> None:
         fxarchive.dumps(spread(mesh, Shard(0), Replicate(), requires_grad=True) * 2)
 
 
+def test_the_comparer_sees_changes(mesh: Any) -> None:
+    meta = TensorMeta(torch.Size([6, 8]), (8, 1), torch.float16)
+    pairs = [
+        (Shard(0), Shard(1)),
+        (Partial(), Partial("avg")),
+        (_StridedShard(0, split_factor=2), _StridedShard(0, split_factor=4)),
+        (mesh, init_device_mesh("cpu", (2, 2), mesh_dim_names=("tp", "dp"))),
+        (DTensorSpec(mesh, (Shard(0), Shard(1)), meta), DTensorSpec(mesh, (Shard(0), Shard(0)), meta)),
+        (DTensorSpec(mesh, (Shard(0), Shard(1)), meta), DTensorSpec(mesh, (Shard(0), Shard(1)))),
+        (spread(mesh, Shard(0), Shard(1)), spread(mesh, Shard(0), Replicate())),
+        (spread(mesh, Shard(0), Shard(1)), spread(mesh, Shard(0), Shard(1)) * 2),
+    ]
+    for left, right in pairs:
+        assert differences(left, left) == []
+        assert differences(left, right) != []
+
+
 # another process
 
 
