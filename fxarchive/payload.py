@@ -33,25 +33,19 @@ def payload_of(document: Document, limits: Limits = DEFAULT_LIMITS) -> bytes:
     packed = packing.pack(document)
     payload = wire.dumps(packed, limits)
     size = len(payload)
-    if _needs_room(document, packed, size, limits):
+    values, characters = (0, 0) if _is_small(size, limits) else packing.measure(document, packed).used
+    if (
+        size > min(limits.payload_free, limits.opcode_bytes)
+        or values > limits.values
+        or characters > limits.characters
+        or not repeats.are_few(document, packed, limits.copies)
+    ):
         stored = len(zstandard.ZstdCompressor(level=LEVEL).compress(payload))
         check_size(size, stored, limits)
         wire.check_opcodes(payload, _most(limits.opcode_bytes, stored, limits))
-        if not _is_small(size, limits):
-            _room(stored, limits).take(*packing.measure(document, packed).used)
+        _room(stored, limits).take(values, characters)
         repeats.check_copies(document, packed, _most(limits.copies, stored, limits))
     return payload
-
-
-def _needs_room(document: Document, packed: Any, size: int, limits: Limits) -> bool:
-    """Whether a document is over what is granted for any stored bytes."""
-    if size > min(limits.payload_free, limits.opcode_bytes):
-        return True
-    if not _is_small(size, limits):
-        values, characters = packing.measure(document, packed).used
-        if values > limits.values or characters > limits.characters:
-            return True
-    return not repeats.are_few(document, packed, limits.copies)
 
 
 def check_size(size: int, stored: int, limits: Limits = DEFAULT_LIMITS) -> None:

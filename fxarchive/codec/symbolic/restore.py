@@ -104,9 +104,9 @@ def restoring(dec: Decoder) -> Iterator[None]:
 
 def answer(dec: Decoder, node: Any) -> None:
     """Have ``node``, the SymNode of a SymInt of ``dec``, answer torch by itself while FakeTensors are built."""
-    answering = _restored(dec).answering
-    if answering is not None:
-        answering.add(node)
+    held = _restored(dec)
+    if held.answering is not None:
+        held.answering.add(node)
 
 
 def id_of_nested(dec: Decoder, number: int) -> int:
